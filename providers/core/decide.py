@@ -1,0 +1,68 @@
+"""Judge a request against a model spec: every parameter ends in exactly one of six fates.
+
+`validate` reads the rejected ones and `plan` the rest, so the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from providers.core import judges, output
+from providers.core.errors import Violation
+from providers.core.fate import Decision
+from providers.core.output import Output
+from providers.core.sizes import Resolution
+from providers.core.spec import ModelSpec
+from providers.core.types import ImageRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions:
+    """Every parameter's fate and, where nothing is rejected, what the model will be told."""
+
+    fates: tuple[Decision, ...]
+    n: int
+    resolution: Resolution
+    quality: str | None
+    options: Mapping[str, Any]
+    output: Output
+    composite: bool
+    partial_images: int
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """Everything that is wrong with the request, at once."""
+        return tuple(decision.violation for decision in self.fates if decision.violation)
+
+
+def decide(request: ImageRequest, spec: ModelSpec) -> Decisions:
+    """Judge `request` against `spec` under the request's policy."""
+    quality = judges.quality(request, spec)
+    size = judges.size(request, spec, quality.value)
+    count = judges.n(request, spec)
+    mask = judges.mask(request, spec)
+    partials = judges.partial_images(request, spec)
+    encoding = output.judge(request, spec)
+    chosen, options = judges.options(request, spec)
+    fates = (
+        judges.operation(request, spec),
+        judges.prompt(request, spec),
+        *judges.images(request, spec),
+        *(judged.decision for judged in (mask, quality, size, count, partials)),
+        *encoding.fates,
+        *options,
+        *judges.plain(request),
+        *judges.unknown(request),
+    )
+    return Decisions(
+        fates=tuple(decision for decision in fates if decision),
+        n=count.value,
+        resolution=size.value,
+        quality=quality.value,
+        options={**chosen, **encoding.options},
+        output=encoding.output,
+        composite=mask.value,
+        partial_images=partials.value,
+    )

@@ -1,0 +1,236 @@
+"""One judge for each parameter: what becomes of it on this model, under this policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from providers.core.fate import Decision, Fate, Judgement, became, honoured, quoted, rejected
+from providers.core.options import SDK_DEFAULTS
+from providers.core.sizes import SQUARE, Resolution
+from providers.core.spec import Inputs, Mask, ModelSpec
+from providers.core.types import ImageRequest, Operation, Policy, Size
+
+
+def lenient(request: ImageRequest) -> bool:
+    """Whether wishes that cannot be fulfilled are changed and reported instead of refused."""
+    return request.policy is Policy.LENIENT
+
+
+def operation(request: ImageRequest, spec: ModelSpec) -> Decision | None:
+    """A model that cannot edit (or only edits) ends the request; nothing is reported otherwise."""
+    if request.operation in spec.operations:
+        return None
+    can = "edits images only" if Operation.EDIT in spec.operations else "cannot edit images"
+    return rejected("model", f"The model {quoted(spec.id)} {can}.", code="unsupported_operation")
+
+
+def prompt(request: ImageRequest, spec: ModelSpec) -> Decision:
+    """A prompt is never cut: it fits or ends the request, under either policy."""
+    if not request.prompt.strip():
+        return rejected("prompt", "'prompt' is required and may not be empty.", code="missing_required_parameter")
+    length = spec.prompt.measure(request.prompt)
+    if length <= spec.prompt.max:
+        return honoured("prompt")
+    return rejected(
+        "prompt",
+        f"'prompt' has {length} {spec.prompt.unit}; {quoted(spec.id)} takes at most {spec.prompt.max}.",
+        code="string_above_max_length",
+    )
+
+
+def n(request: ImageRequest, spec: ModelSpec) -> Judgement[int]:
+    """Granted per request; more by fan-out where the row says so."""
+    count = spec.n
+    most = count.lenient if lenient(request) and count.lenient else count.per_request
+    if request.stream and count.with_stream is not None:
+        most = min(most, count.with_stream)
+    asked = request.n
+    if 1 <= asked <= most:
+        fanned = asked > count.per_call
+        fate = became("n", Fate.EMULATED, asked, asked) if fanned else honoured("n")
+        return Judgement(asked, fate if request.n_sent or asked != 1 else None)
+    used = min(max(asked, 1), most)
+    if lenient(request):
+        return Judgement(used, became("n", Fate.MAPPED, asked, used))
+    when = " when streaming" if request.stream and count.with_stream is not None else ""
+    code = "integer_below_min_value" if asked < 1 else "integer_above_max_value"
+    message = f"'n' is {asked}; {quoted(spec.id)} makes 1 to {most} images per request{when}."
+    return Judgement(used, rejected("n", message, code=code, nearest=str(used)))
+
+
+def quality(request: ImageRequest, spec: ModelSpec) -> Judgement[str | None]:
+    """The caller's word in the model's own; a word it lacks is a default, a drop or a violation."""
+    asked = request.quality
+    rule = spec.quality
+    unasked = rule.default if rule else None
+    if asked is None:
+        return Judgement(unasked)
+    if rule and asked in rule.words:
+        used = rule.words[asked]
+        fate = honoured("quality") if used == asked else became("quality", Fate.MAPPED, asked, used)
+        return Judgement(used, fate)
+    if asked in SDK_DEFAULTS["quality"]:
+        return Judgement(unasked, became("quality", Fate.DEFAULTED, asked, unasked))
+    if lenient(request):
+        nearest = rule.nearest(asked) if rule else None
+        kind = Fate.MAPPED if nearest else Fate.DROPPED
+        shown = asked if asked.isalnum() and len(asked) <= 16 else None  # noqa: PLR2004 - a word, not a text
+        return Judgement(nearest or unasked, became("quality", kind, shown, nearest))
+    if rule is None:
+        message = f"{quoted(spec.id)} has no quality setting; 'quality' was {quoted(asked)}."
+        return Judgement(None, rejected("quality", f"{message} Leave it out, or send auto or standard."))
+    message = f"'quality' was {quoted(asked)}; {quoted(spec.id)} takes: {rule.describe()}."
+    return Judgement(unasked, rejected("quality", message, nearest=rule.nearest(asked)))
+
+
+def size(request: ImageRequest, spec: ModelSpec, own_quality: str | None) -> Judgement[Resolution]:
+    """The rule's answer; else the nearest for an SDK default or a lenient caller; else a violation."""
+    rule = spec.size_rule(request.operation)
+    tier = own_quality if spec.quality and spec.quality.tiers else None
+    asked = request.size
+    answer = rule.resolve(asked, tier)
+    if asked is None:
+        return Judgement(answer or rule.nearest(SQUARE, tier))
+    if answer is not None:
+        # `exact` says that the caller gets the very thing; the tier that quality asked for is quality's report.
+        exact = answer.exact or (answer.wire == asked and not isinstance(asked, Size))
+        fate = honoured("size") if exact else became("size", Fate.MAPPED, str(asked), str(answer))
+        return Judgement(answer, fate)
+    nearest = rule.nearest(asked, tier)
+    if asked == SQUARE:
+        return Judgement(nearest, became("size", Fate.DEFAULTED, str(asked), str(nearest)))
+    if lenient(request):
+        return Judgement(nearest, became("size", Fate.MAPPED, str(asked), str(nearest)))
+    message = f"'size' was {quoted(asked)}; {quoted(spec.id)} takes: {rule.describe()}."
+    return Judgement(nearest, rejected("size", message, nearest=str(nearest)))
+
+
+def options(request: ImageRequest, spec: ModelSpec) -> tuple[dict[str, Any], list[Decision]]:
+    """The parameters that rows describe one by one: the values to send, and every fate."""
+    chosen: dict[str, Any] = {}
+    fates: list[Decision] = []
+    for param, value in request.options.items():
+        fate = option(param, value, request, spec)
+        fates.append(fate)
+        if fate.fate is Fate.HONOURED:
+            chosen[param] = value
+        elif fate.fate is Fate.MAPPED:
+            chosen[param] = fate.used
+    return chosen, fates
+
+
+def option(param: str, value: object, request: ImageRequest, spec: ModelSpec) -> Decision:
+    """One of them."""
+    rule = spec.options.get(param)
+    if rule and rule.accepts(value):
+        return honoured(param)
+    shown = value if isinstance(value, int) or value in SDK_DEFAULTS.get(param, ()) else None
+    shown = str(shown).lower() if isinstance(shown, bool) else shown
+    if value in SDK_DEFAULTS.get(param, ()):
+        return became(param, Fate.DEFAULTED, shown if isinstance(shown, str | int) else None)
+    nearest = rule.nearest(value) if rule else None
+    if lenient(request):
+        shown = shown if isinstance(shown, str | int) else None
+        if isinstance(nearest, int):
+            return became(param, Fate.MAPPED, shown, nearest)
+        return became(param, Fate.DROPPED, shown)
+    if rule is None:
+        message = f"{quoted(spec.id)} does not support '{param}'."
+        return rejected(param, message, code="unknown_parameter")
+    said = "" if isinstance(value, str) and len(value) > 60 else f" was {quoted(value)};"  # noqa: PLR2004
+    message = f"'{param}'{said} {quoted(spec.id)} takes {rule.describe()}."
+    return rejected(param, message, nearest=None if nearest is None else str(nearest))
+
+
+def images(request: ImageRequest, spec: ModelSpec) -> Iterator[Decision]:
+    """The input images of an edit: count, bytes, formats, edges."""
+    if request.operation is not Operation.EDIT:
+        return
+    if not request.images:
+        yield rejected("image", "'image' is required: send one or more files.", code="missing_required_parameter")
+        return
+    inputs = spec.inputs
+    if inputs is None:
+        return
+    if len(request.images) > inputs.count:
+        message = f"{len(request.images)} images were sent; {quoted(spec.id)} takes at most {inputs.count}."
+        yield rejected("image", message, code="too_many_images")
+    problems = [problem for image in request.images for problem in _image(image.name, image, inputs)]
+    yield from problems or [honoured("image")]
+
+
+def _image(name: str, image: Any, inputs: Inputs) -> Iterator[Decision]:
+    if image.format not in inputs.formats:
+        allowed = ", ".join(inputs.formats)
+        yield rejected(
+            name, f"'{name}' is a {image.format} file; allowed: {allowed}.", code="unsupported_file_mimetype"
+        )
+    if len(image.data) > inputs.max_bytes:
+        message = f"'{name}' has {len(image.data)} bytes; at most {inputs.max_bytes} are allowed."
+        yield rejected(name, message, code="image_too_large")
+    edges = (image.width, image.height)
+    if not inputs.min_edge <= min(edges) <= max(edges) <= inputs.max_edge:
+        message = f"'{name}' is {image.size}; edges must be {inputs.min_edge} to {inputs.max_edge} pixels."
+        yield rejected(name, message, code="invalid_image_size")
+    if inputs.square and image.width != image.height:
+        yield rejected(name, f"'{name}' is {image.size}; it must be square.", code="invalid_image_size")
+
+
+def mask(request: ImageRequest, spec: ModelSpec) -> Judgement[bool]:
+    """A mask is done by the model or around it; it is never dropped, whatever the policy."""
+    if request.mask is None:
+        return Judgement(value=False)
+    first = request.images[0] if request.images else None
+    if first and request.mask.size != first.size:
+        message = f"'mask' is {request.mask.size} but the first image is {first.size}; they must be equal."
+        return Judgement(value=False, decision=rejected("mask", message, code="invalid_mask"))
+    if not request.mask.has_alpha:
+        message = "'mask' has no transparent pixel: transparent means edit here."
+        return Judgement(value=False, decision=rejected("mask", message, code="invalid_mask"))
+    if spec.mask is Mask.NATIVE:
+        return Judgement(value=False, decision=honoured("mask"))
+    if spec.mask is Mask.EMULATED and "mask" not in request.forbid_emulation:
+        return Judgement(value=True, decision=became("mask", Fate.EMULATED))
+    message = f"{quoted(spec.id)} does not support masks."
+    return Judgement(value=False, decision=rejected("mask", message, code="unsupported_parameter"))
+
+
+def partial_images(request: ImageRequest, spec: ModelSpec) -> Judgement[int]:
+    """Partial images where the model has them; `stream` itself is always honoured."""
+    asked = request.partial_images
+    if asked is None:
+        return Judgement(0)
+    if not 0 <= asked <= 3:  # noqa: PLR2004 - OpenAI's range
+        used = min(max(asked, 0), 3)
+        if lenient(request):
+            return Judgement(min(used, spec.partial_images), became("partial_images", Fate.MAPPED, asked, used))
+        message = f"'partial_images' is {asked}; 0 to 3 are allowed."
+        return Judgement(0, rejected("partial_images", message, nearest=str(used)))
+    if asked and not request.stream:
+        if lenient(request):
+            return Judgement(0, became("partial_images", Fate.DROPPED, asked))
+        return Judgement(0, rejected("partial_images", "'partial_images' needs 'stream': true."))
+    used = min(asked, spec.partial_images)
+    fate = honoured("partial_images") if used == asked else became("partial_images", Fate.MAPPED, asked, used)
+    return Judgement(used, fate)
+
+
+def plain(request: ImageRequest) -> Iterator[Decision]:
+    """The parameters that the gateway itself honours on every model."""
+    sent = {
+        "response_format": request.response_format is not None,
+        "stream": request.stream,
+        "user": request.user is not None,
+        "safety_identifier": request.safety_identifier is not None,
+    }
+    yield from (honoured(param) for param, was_sent in sent.items() if was_sent)
+
+
+def unknown(request: ImageRequest) -> Iterator[Decision]:
+    """Fields that nobody knows."""
+    for name in request.unknown:
+        if lenient(request):
+            yield became(name, Fate.DROPPED)
+        else:
+            yield rejected(name, f"Unknown parameter: {quoted(name)}.", code="unknown_parameter")

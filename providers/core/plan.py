@@ -1,0 +1,154 @@
+"""The plan: what will be sent, what it will cost, and what became of each wish. Pure, so it can be explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from providers.core.decide import Decisions, decide
+from providers.core.errors import InvalidRequest
+from providers.core.fate import Decision, Fate, Shown
+from providers.core.options import IntRange
+from providers.core.output import Output
+from providers.core.sizes import Resolution
+from providers.core.spec import ModelSpec
+from providers.core.types import ImageRequest, InputImage, Operation, nothing
+
+
+class Kind(StrEnum):
+    """How something was changed."""
+
+    MAPPED = "mapped"
+    EMULATED = "emulated"
+    DEFAULTED = "defaulted"
+    DROPPED = "dropped"
+    DELIVERED = "delivered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """One difference between what was asked and what was done. Enums, numbers and sizes only, never free text."""
+
+    param: str
+    kind: Kind
+    asked: Shown = None
+    used: Shown = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One upstream request in the model's own terms. An adapter sees this and never the caller's request.
+
+    `resolution.wire` is the size to send (None: none), `quality` the model's own word (None: the model has none or
+    the caller chose none), `options` further parameters by OpenAI's name with values that the row accepts.
+    `index` counts the calls of a fan-out from 0.
+    """
+
+    spec: ModelSpec
+    operation: Operation
+    prompt: str
+    n: int
+    resolution: Resolution
+    quality: str | None = None
+    options: Mapping[str, Any] = field(default_factory=nothing)
+    images: tuple[InputImage, ...] = field(default=(), repr=False)
+    mask: InputImage | None = field(default=None, repr=False)
+    stream: bool = False
+    partial_images: int = 0
+    end_user: str | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What will be done: calls, adjustments, and the estimated cost in micro-dollars (None: unknown)."""
+
+    spec: ModelSpec
+    operation: Operation
+    calls: tuple[Call, ...]
+    fates: tuple[Decision, ...]
+    adjustments: tuple[Adjustment, ...]
+    output: Output
+    composite: bool
+    cost: int | None
+
+    @property
+    def n(self) -> int:
+        """How many images all calls together make."""
+        return sum(call.n for call in self.calls)
+
+    @property
+    def megapixels(self) -> float:
+        """The area of all images together, as far as the row knows (1 megapixel each where it does not)."""
+        known = self.calls[0].resolution.pixels
+        return self.n * (known.pixels / 1e6 if known else 1.0)
+
+
+def plan(request: ImageRequest, spec: ModelSpec, noted: tuple[Adjustment, ...] = ()) -> Plan:
+    """Plan a request; `noted` are adjustments made before (the model's name). Raises InvalidRequest."""
+    decisions = decide(request, spec)
+    if decisions.violations:
+        raise InvalidRequest(*decisions.violations)
+    return Plan(
+        spec=spec,
+        operation=request.operation,
+        calls=_calls(request, spec, decisions),
+        fates=decisions.fates,
+        adjustments=(*noted, *_adjustments(decisions.fates)),
+        output=decisions.output,
+        composite=decisions.composite,
+        cost=cost(spec, decisions, len(request.images)),
+    )
+
+
+def cost(spec: ModelSpec, decisions: Decisions, inputs: int) -> int | None:
+    """The estimate in micro-dollars: the row's price of one image of this quality and size, times n."""
+    if spec.prices is None:
+        return None
+    tiered = spec.quality is not None and spec.quality.tiers
+    quality = decisions.resolution.tier if tiered else decisions.quality
+    each = spec.prices.image(quality, decisions.resolution.pixels)
+    return None if each is None else decisions.n * each + inputs * spec.prices.input_image
+
+
+def _adjustments(fates: tuple[Decision, ...]) -> tuple[Adjustment, ...]:
+    changed = (fate for fate in fates if fate.fate not in {Fate.HONOURED, Fate.REJECTED})
+    return tuple(
+        Adjustment(param=fate.param, kind=Kind(fate.fate.value), asked=fate.asked, used=fate.used) for fate in changed
+    )
+
+
+def _calls(request: ImageRequest, spec: ModelSpec, decisions: Decisions) -> tuple[Call, ...]:
+    sent = spec.quality is not None and spec.quality.sent
+    quality = decisions.quality if sent and request.quality is not None else None
+    whole = Call(
+        spec=spec,
+        operation=request.operation,
+        prompt=request.prompt,
+        n=decisions.n,
+        resolution=decisions.resolution,
+        quality=quality,
+        options=decisions.options,
+        images=request.images,
+        mask=None if decisions.composite else request.mask,
+        stream=request.stream and spec.streams and decisions.n <= spec.n.per_call,
+        partial_images=decisions.partial_images,
+        end_user=request.end_user,
+    )
+    most = spec.n.per_call
+    starts = range(0, decisions.n, most)
+    return tuple(
+        replace(whole, n=min(most, decisions.n - start), index=i, options=_offset(whole.options, spec, start))
+        for i, start in enumerate(starts)
+    )
+
+
+def _offset(options: Mapping[str, Any], spec: ModelSpec, by: int) -> Mapping[str, Any]:
+    """Seeds of a fan-out differ, else the same picture would be bought several times."""
+    rule = spec.options.get("seed")
+    if not by or "seed" not in options or not isinstance(rule, IntRange):
+        return options
+    span = rule.high - rule.low + 1
+    return {**options, "seed": rule.low + (options["seed"] - rule.low + by) % span}

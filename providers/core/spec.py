@@ -1,0 +1,122 @@
+"""ModelSpec: the one row in which a model's limits, price, names and dates live. Everybody reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+
+from providers.core.options import Option, Quality
+from providers.core.prices import Prices
+from providers.core.sizes import SizeRule
+from providers.core.types import ImageFormat, Operation, ResponseFormat, nothing
+
+PNG_JPEG_WEBP = (ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP)
+
+
+class Unit(StrEnum):
+    """What a prompt limit counts."""
+
+    CHARACTERS = "characters"
+    BYTES = "bytes"
+
+
+class Mask(StrEnum):
+    """How an edit with a mask is done: by the model, by the gateway around it, or not at all."""
+
+    NATIVE = "native"
+    EMULATED = "emulated"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLimit:
+    """The longest prompt."""
+
+    max: int
+    unit: Unit = Unit.CHARACTERS
+
+    def measure(self, prompt: str) -> int:
+        """The prompt's length in this unit."""
+        return len(prompt.encode()) if self.unit is Unit.BYTES else len(prompt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageCount:
+    """How many images: `per_request` is granted, `per_call` made by one upstream call, more by fan-out.
+
+    `lenient` is granted under the lenient policy where the spec document grants less than fan-out can give.
+    """
+
+    per_request: int = 10
+    per_call: int = 1
+    lenient: int | None = None
+    with_stream: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What input images an edit takes. Bytes are of one image; `square` is DALL-E 2's rule."""
+
+    count: int = 1
+    max_bytes: int = 50_000_000
+    formats: tuple[ImageFormat, ...] = PNG_JPEG_WEBP
+    min_edge: int = 1
+    max_edge: int = 16384
+    square: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What comes back: the encodings the upstream can be asked for (the first unasked), and in which form."""
+
+    formats: tuple[ImageFormat, ...] = (ImageFormat.PNG,)
+    native: ResponseFormat = ResponseFormat.B64_JSON
+    compression: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One model as its provider's documentation describes it on `checked`.
+
+    `spec_document` marks rows that keep the limits of the product's reference document. `upstream_id` is the name
+    on the wire; a retired id with a drop-in `successor` is served by it.
+    """
+
+    id: str
+    provider: str
+    source: str
+    checked: date
+    upstream_id: str = ""
+    operations: frozenset[Operation] = frozenset({Operation.GENERATE})
+    prompt: PromptLimit
+    sizes: SizeRule
+    edit_sizes: SizeRule | None = None
+    n: ImageCount
+    quality: Quality | None = None
+    options: Mapping[str, Option] = field(default_factory=nothing)
+    inputs: Inputs | None = None
+    mask: Mask = Mask.NONE
+    partial_images: int = 0
+    streams: bool = False
+    output: Output = Output()
+    response_format: ResponseFormat = ResponseFormat.URL
+    prices: Prices | None = None
+    created: date = date(2025, 1, 1)
+    deprecated_on: date | None = None
+    retired_on: date | None = None
+    successor: str | None = None
+    aliases: tuple[str, ...] = ()
+    deadline_seconds: float | None = None
+    endpoint: str = ""
+    note: str = ""
+
+    @property
+    def wire_id(self) -> str:
+        """The name that the upstream knows."""
+        return self.upstream_id or self.id
+
+    def size_rule(self, operation: Operation) -> SizeRule:
+        """The size rule of the route in question."""
+        return self.edit_sizes if operation is Operation.EDIT and self.edit_sizes else self.sizes
