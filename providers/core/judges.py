@@ -7,7 +7,7 @@ from typing import Any
 
 from providers.core.fate import Decision, Fate, Judgement, became, honoured, quoted, rejected
 from providers.core.options import SDK_DEFAULTS
-from providers.core.sizes import SQUARE, Resolution
+from providers.core.sizes import SQUARE, OfInput, Resolution
 from providers.core.spec import Inputs, Mask, ModelSpec
 from providers.core.types import ImageRequest, Operation, Policy, Size
 
@@ -27,6 +27,8 @@ def operation(request: ImageRequest, spec: ModelSpec) -> Decision | None:
 
 def prompt(request: ImageRequest, spec: ModelSpec) -> Decision:
     """A prompt is never cut: it fits or ends the request, under either policy."""
+    if not spec.prompt.used:
+        return became("prompt", Fate.DROPPED)
     if not request.prompt.strip():
         return rejected("prompt", "'prompt' is required and may not be empty.", code="missing_required_parameter")
     length = spec.prompt.measure(request.prompt)
@@ -87,8 +89,12 @@ def quality(request: ImageRequest, spec: ModelSpec) -> Judgement[str | None]:
 def size(request: ImageRequest, spec: ModelSpec, own_quality: str | None) -> Judgement[Resolution]:
     """The rule's answer; else the nearest for an SDK default or a lenient caller; else a violation."""
     rule = spec.size_rule(request.operation)
-    tier = own_quality if spec.quality and spec.quality.tiers else None
+    if isinstance(rule, OfInput) and request.images:
+        rule = rule.around(request.images[0].size)
     asked = request.size
+    # Pixels choose their own tier unless a quality was asked as well.
+    chosen_by_pixels = isinstance(asked, Size) and request.quality is None
+    tier = own_quality if spec.quality and spec.quality.tiers and not chosen_by_pixels else None
     answer = rule.resolve(asked, tier)
     if asked is None:
         return Judgement(answer or rule.nearest(SQUARE, tier))
@@ -173,15 +179,22 @@ def _image(name: str, image: Any, inputs: Inputs) -> Iterator[Decision]:
     if not inputs.min_edge <= min(edges) <= max(edges) <= inputs.max_edge:
         message = f"'{name}' is {image.size}; edges must be {inputs.min_edge} to {inputs.max_edge} pixels."
         yield rejected(name, message, code="invalid_image_size")
+    if image.size.pixels > inputs.max_pixels:
+        message = f"'{name}' has {image.size.pixels} pixels; at most {inputs.max_pixels} are allowed."
+        yield rejected(name, message, code="invalid_image_size")
+    if image.size.elongation > inputs.max_elongation:
+        message = f"'{name}' is {image.size}; long to short may be at most {inputs.max_elongation:g}:1."
+        yield rejected(name, message, code="invalid_image_size")
     if inputs.square and image.width != image.height:
         yield rejected(name, f"'{name}' is {image.size}; it must be square.", code="invalid_image_size")
 
 
 def mask(request: ImageRequest, spec: ModelSpec) -> Judgement[bool]:
     """A mask is done by the model or around it; it is never dropped, whatever the policy."""
-    if request.mask is None:
-        return Judgement(value=False)
     first = request.images[0] if request.images else None
+    if request.mask is None:
+        required = first is not None and not first.has_alpha and bool(spec.inputs and spec.inputs.mask_required)
+        return Judgement(value=False, decision=_no_mask(spec) if required else None)
     if first and request.mask.size != first.size:
         message = f"'mask' is {request.mask.size} but the first image is {first.size}; they must be equal."
         return Judgement(value=False, decision=rejected("mask", message, code="invalid_mask"))
@@ -194,6 +207,11 @@ def mask(request: ImageRequest, spec: ModelSpec) -> Judgement[bool]:
         return Judgement(value=True, decision=became("mask", Fate.EMULATED))
     message = f"{quoted(spec.id)} does not support masks."
     return Judgement(value=False, decision=rejected("mask", message, code="unsupported_parameter"))
+
+
+def _no_mask(spec: ModelSpec) -> Decision:
+    message = f"{quoted(spec.id)} needs a 'mask', or transparency in 'image', that says where to edit."
+    return rejected("mask", message, code="missing_required_parameter")
 
 
 def partial_images(request: ImageRequest, spec: ModelSpec) -> Judgement[int]:

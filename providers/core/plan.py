@@ -71,13 +71,18 @@ class Plan:
     fates: tuple[Decision, ...]
     adjustments: tuple[Adjustment, ...]
     output: Output
-    composite: bool
+    mask: InputImage | None = field(default=None, repr=False)
     cost: int | None
 
     @property
     def n(self) -> int:
         """How many images all calls together make."""
         return sum(call.n for call in self.calls)
+
+    @property
+    def composite(self) -> bool:
+        """Whether the gateway does the mask around the model: `mask` is then the caller's."""
+        return self.mask is not None
 
     @property
     def megapixels(self) -> float:
@@ -98,7 +103,7 @@ def plan(request: ImageRequest, spec: ModelSpec, noted: tuple[Adjustment, ...] =
         fates=decisions.fates,
         adjustments=(*noted, *_adjustments(decisions.fates)),
         output=decisions.output,
-        composite=decisions.composite,
+        mask=request.mask if decisions.composite else None,
         cost=cost(spec, decisions, len(request.images)),
     )
 

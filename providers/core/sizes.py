@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import log, sqrt
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from providers.core.types import AUTO, AskedSize, AspectRatio, Auto, Size, ratios, sizes
 
@@ -44,6 +44,14 @@ class SizeRule(Protocol):
 
     def discovery(self) -> Mapping[str, Any]:
         """What is allowed, for `GET /v1/models`."""
+
+
+@runtime_checkable
+class OfInput(SizeRule, Protocol):
+    """A size rule of an edit that depends on the first input image."""
+
+    def around(self, size: Size) -> SizeRule:
+        """The rule for an input of this size."""
 
 
 def _closeness(candidate: Size, shape: AspectRatio | Size, pixels: int) -> float:

@@ -32,10 +32,11 @@ class Mask(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PromptLimit:
-    """The longest prompt."""
+    """The longest prompt. `used` is False where the upstream has no field for one: reported, and none is needed."""
 
     max: int
     unit: Unit = Unit.CHARACTERS
+    used: bool = True
 
     def measure(self, prompt: str) -> int:
         """The prompt's length in this unit."""
@@ -57,14 +58,20 @@ class ImageCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What input images an edit takes. Bytes are of one image; `square` is DALL-E 2's rule."""
+    """What input images an edit takes. Bytes are of one image; `square` is DALL-E 2's rule.
+
+    With `mask_required` the model edits only where a mask, or transparency of the image itself, says so.
+    """
 
     count: int = 1
     max_bytes: int = 50_000_000
     formats: tuple[ImageFormat, ...] = PNG_JPEG_WEBP
     min_edge: int = 1
     max_edge: int = 16384
+    max_pixels: int = 2**28
+    max_elongation: float = 16384.0
     square: bool = False
+    mask_required: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -55,19 +55,11 @@ class Transport(Protocol):
     async def send(self, request: WireRequest, seconds: float, limit: int = ...) -> HTTPResponse:
         """The complete answer. Raises UpstreamFailure."""
 
-    def open(self, request: WireRequest, seconds: float) -> AsyncAnswer:
+    def open(self, request: WireRequest, seconds: float) -> AbstractAsyncContextManager[Answer]:
         """The answer as it comes, to be used with `async with`."""
 
     async def close(self) -> None:
         """End all connections."""
-
-
-class AsyncAnswer(Protocol):
-    """A context in which an answer is open."""
-
-    async def __aenter__(self) -> Answer: ...
-
-    async def __aexit__(self, *exc: object) -> bool | None: ...
 
 
 @dataclass(frozen=True, slots=True)

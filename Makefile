@@ -1,0 +1,52 @@
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.installed-run
+TEST := $(VENV)/.installed-test
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 $(UPGRADE)
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check fmt docs live lock
+
+help: ## Lists these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(RUN) ## Installs what is missing and serves on http://127.0.0.1:8080 in sandbox mode, without any key
+	@PINHOLE_SANDBOX=true exec $(BIN)/pinhole serve
+
+demo: $(RUN) ## Asks every model of a sandbox gateway for one picture and keeps them in demo/
+	@$(BIN)/python deploy/demo.py demo
+
+test: $(TEST) ## Installs what the tests need (a redis-server and PostgreSQL included) and runs them all
+	@tests/ensure-services.sh
+	@tests/compat/environments.sh
+	@$(BIN)/pytest -n 2
+
+check: $(TEST) ## Lints, checks the formatting, the types and the import contracts
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: $(TEST) ## Formats the code and applies the safe lint fixes
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+docs: $(RUN) ## Writes the generated pages of docs/ anew from the rows and the settings
+	@$(BIN)/python -m app.docs
+
+live: $(TEST) ## Runs the tests that need real provider keys (they cost money)
+	@$(BIN)/pytest -m live
+
+lock: $(TEST) ## Brings the lock files in line with pyproject.toml (UPGRADE=--upgrade takes the newest versions)
+	@$(COMPILE) pyproject.toml --group build -o requirements.lock
+	@$(COMPILE) pyproject.toml --group build --group test -c requirements.lock -o requirements-test.lock
+	@printf 'openai<2\n' | $(COMPILE) - -o tests/compat/openai-1.lock
+	@printf 'openai<3\n' | $(COMPILE) - -o tests/compat/openai-2.lock
+
+$(RUN): requirements.lock pyproject.toml deploy/install.sh
+	@deploy/install.sh $(VENV) requirements.lock editable
+	@touch $@
+
+$(TEST): requirements-test.lock pyproject.toml deploy/install.sh
+	@deploy/install.sh $(VENV) requirements-test.lock editable
+	@touch $(RUN) $@

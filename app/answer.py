@@ -1,0 +1,212 @@
+"""The answer of a request as a value, and its rendering: OpenAI's body, the headers, the adjustments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+from app.delivery import Delivered
+from app.errors import envelope
+from app.limiter import Standing, Unit
+from app.registry import Route
+from providers.core.errors import PinholeError
+from providers.core.fate import Fate
+from providers.core.http import JSON, Buffer, Inline
+from providers.core.plan import Adjustment, Kind, Plan
+from providers.core.prices import MICRO, Usage
+from providers.core.types import Size
+from providers.kit.bodies import encode
+
+HEADER_BYTES: Final = 2048
+_TOKEN = re.compile(r"[a-z*][a-z0-9_.*-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An image that was not made, for the caller to read beside those that were."""
+
+    code: str
+    message: str
+
+    @classmethod
+    def of(cls, error: PinholeError) -> Failure:
+        """Named as it would have been, had it been alone."""
+        shown = envelope(error)["error"]
+        return cls(str(shown["code"]), str(shown["message"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """All that a caller gets for a request that made images. `cost` is micro-dollars, None when unknown."""
+
+    created: int
+    route: Route
+    plan: Plan
+    images: tuple[Delivered, ...]
+    failures: tuple[Failure, ...]
+    usage: Usage | None
+    resolved: Mapping[str, str]
+    adjustments: tuple[Adjustment, ...]
+    cost: int | None
+    attempts: int
+    upstream_request_ids: tuple[str, ...]
+    standings: tuple[Standing, ...]
+
+    @property
+    def megapixels(self) -> float:
+        """The area that was really delivered."""
+        return sum(image.size.pixels for image in self.images if image.size) / 1e6
+
+
+def delivered_adjustments(plan: Plan, images: tuple[Delivered, ...]) -> tuple[Adjustment, ...]:
+    """What is known only at the end: fewer images than asked, another size than asked."""
+    found = []
+    if len(images) < plan.n:
+        found.append(Adjustment(param="n", kind=Kind.DELIVERED, asked=plan.n, used=len(images)))
+    expected = plan.calls[0].resolution.pixels
+    sure = any(fate.param == "size" and fate.fate is Fate.HONOURED for fate in plan.fates)
+    sizes = {image.size for image in images if image.size}
+    if sure and expected and isinstance(plan.calls[0].resolution.wire, Size) and sizes and sizes != {expected}:
+        other = next(size for size in sizes if size != expected)
+        found.append(Adjustment(param="size", kind=Kind.DELIVERED, asked=str(expected), used=str(other)))
+    return tuple(found)
+
+
+def body(answer: Answer) -> list[Buffer]:
+    """OpenAI's body as buffers: the text around the images, and the images where they lie."""
+    document: dict[str, Any] = {
+        "created": answer.created,
+        "data": [image_document(image) for image in answer.images],
+        **facts(answer),
+    }
+    if answer.usage is not None:
+        document["usage"] = usage_document(answer.usage, answer.images)
+    if answer.failures:
+        document["pinhole"] = {"errors": [{"code": f.code, "message": f.message} for f in answer.failures]}
+    return encode(JSON(document))[1]
+
+
+def image_document(image: Delivered) -> dict[str, Any]:
+    """One item of `data`."""
+    item: dict[str, Any] = {"url": image.url} if image.url else {"b64_json": Inline(b"", base64=image.base64 or b"")}
+    if image.revised_prompt:
+        item["revised_prompt"] = image.revised_prompt
+    return item
+
+
+def facts(answer: Answer) -> dict[str, str]:
+    """`size`, `quality`, `background`, `output_format` as they really are; left out where nobody knows."""
+    found: dict[str, str] = {}
+    sizes = {image.size for image in answer.images}
+    formats = {image.format for image in answer.images}
+    if len(sizes) == 1 and (size := next(iter(sizes))):
+        found["size"] = str(size)
+    quality = answer.resolved.get("quality") or answer.plan.calls[0].quality
+    if quality and quality != "auto":
+        found["quality"] = quality
+    background = answer.resolved.get("background") or answer.plan.calls[0].options.get("background")
+    if answer.plan.output.flatten:
+        background = "opaque"
+    if background in {"transparent", "opaque"}:
+        found["background"] = background
+    if len(formats) == 1:
+        found["output_format"] = next(iter(formats)).value
+    return found
+
+
+def usage_document(usage: Usage, images: tuple[Delivered, ...]) -> dict[str, Any]:
+    """OpenAI's usage, complete, and the r9s SDK's names beside it as integers."""
+    size = images[0].size if images else None
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "input_tokens_details": {"text_tokens": usage.input_text, "image_tokens": usage.input_image},
+        "output_tokens_details": {"image_tokens": usage.output_image, "text_tokens": usage.output_text},
+        "prompt_tokens": usage.input_tokens,
+        "image_tokens": usage.output_image,
+        "input_text_tokens": usage.input_text,
+        "output_image_tokens": usage.output_image,
+        "width": size.width if size else 0,
+        "height": size.height if size else 0,
+        "image_count": len(images),
+    }
+
+
+def adjustments_header(adjustments: tuple[Adjustment, ...]) -> str:
+    """An RFC 9651 list, one member for each changed parameter; members beyond 2 KiB are left out."""
+    text = ""
+    for adjustment in adjustments:
+        member = _member(adjustment)
+        if len(text) + len(member) + 2 > HEADER_BYTES:
+            break
+        text = f"{text}, {member}" if text else member
+    return text
+
+
+def _member(adjustment: Adjustment) -> str:
+    name = adjustment.param.lower()
+    member = f"{name if _TOKEN.fullmatch(name) else 'unknown'};kind={adjustment.kind}"
+    for key, value in (("from", adjustment.asked), ("to", adjustment.used)):
+        if value is not None:
+            member += f";{key}={value}" if isinstance(value, int) else f';{key}="{_printable(value)}"'
+    return member
+
+
+def _printable(text: str) -> str:
+    kept = "".join(c for c in text if " " <= c <= "~")
+    return kept.replace("\\", "\\\\").replace('"', '\\"')[:64]
+
+
+def headers(answer: Answer) -> dict[str, str]:
+    """The headers of a success, but for the request id and the time it took."""
+    found = {
+        "pinhole-provider": answer.route.provider,
+        "pinhole-model": answer.route.spec.id,
+        "pinhole-attempts": str(answer.attempts),
+        **lifecycle(answer.route),
+        **limits(answer.standings),
+    }
+    if answer.cost is not None:
+        found["pinhole-cost-usd"] = f"{answer.cost / MICRO:.6f}"
+    if text := adjustments_header(answer.adjustments):
+        found["pinhole-adjustments"] = text
+    if answer.upstream_request_ids:
+        joined = ",".join(answer.upstream_request_ids)
+        found["pinhole-upstream-request-id"] = _printable_id(joined)
+    return found
+
+
+def _printable_id(text: str) -> str:
+    return re.sub(r"[^!-~]", "", text)[:512]
+
+
+def lifecycle(route: Route) -> dict[str, str]:
+    """`Deprecation` (RFC 9745) and `Sunset` (RFC 8594) of a model that its provider retires or has retired."""
+    spec = route.spec
+    found = {}
+    if since := spec.deprecated_on or spec.retired_on:
+        found["deprecation"] = f"@{_midnight(since)}"
+    if spec.retired_on:
+        found["sunset"] = spec.retired_on.strftime("%a, %d %b %Y 00:00:00 GMT")
+    return found
+
+
+def _midnight(day: date) -> int:
+    return (day.toordinal() - 719163) * 86400
+
+
+def limits(standings: tuple[Standing, ...]) -> dict[str, str]:
+    """`x-ratelimit-*` of the tightest limit in force; nothing where there is none."""
+    found: dict[str, str] = {}
+    for unit in (Unit.REQUESTS, Unit.IMAGES):
+        mine = [standing for standing in standings if standing.unit is unit]
+        if mine:
+            tightest = min(mine, key=lambda standing: standing.remaining)
+            found[f"x-ratelimit-limit-{unit}"] = f"{tightest.limit:g}"
+            found[f"x-ratelimit-remaining-{unit}"] = str(int(tightest.remaining))
+            found[f"x-ratelimit-reset-{unit}"] = str(-int(-tightest.reset // 1))
+    return found

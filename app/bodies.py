@@ -1,0 +1,174 @@
+"""Reading what a caller sends: bounded as it arrives, with or without Content-Length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from app.errors import BadInput, PayloadTooLarge, UnsupportedMediaType
+from providers.core.errors import InvalidRequest, Violation
+from providers.kit.lift import LiftError, lift
+
+GENERATION_BYTES: Final = 2**20
+IMAGE_BYTES: Final = 50_000_000
+MASK_BYTES: Final = 4_000_000
+TEXT_BYTES: Final = 2**20
+STRING_BYTES: Final = 28_000_000
+IMAGES: Final = 16
+PARTS: Final = 100
+IMAGE_FIELDS: Final = frozenset({"image", "image[]", "images", "images[]"})
+JSON_TYPE: Final = "application/json"
+FORM_TYPE: Final = "multipart/form-data"
+
+
+@dataclass(slots=True)
+class Upload:
+    """A form as it was sent: text by name (the last wins), images in order, the mask."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    images: list[memoryview] = field(default_factory=list, repr=False)
+    mask: memoryview | None = field(default=None, repr=False)
+
+
+def media_type(request: Request) -> str:
+    """The declared type of the body, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def chunks(request: Request, limit: int, what: str = "The body") -> AsyncIterator[bytes]:
+    """The body as it comes. Raises PayloadTooLarge as soon as it is known, BadInput when the caller stops."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise PayloadTooLarge(f"{what} has {declared} bytes; at most {limit} are allowed.")
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise PayloadTooLarge(f"{what} has more than {limit} bytes.")
+            if chunk:
+                yield chunk
+    except ClientDisconnect as error:
+        raise BadInput("The connection ended before the body was complete.") from error
+
+
+async def read_json(request: Request, limit: int) -> Any:
+    """A JSON body, its long base64 strings lifted out. Raises UnsupportedMediaType, BadInput, PayloadTooLarge."""
+    if media_type(request) != JSON_TYPE:
+        given = media_type(request) or "no content type"
+        raise UnsupportedMediaType(f"The body must be {JSON_TYPE}; {given} was sent.")
+    body = bytearray()
+    async for chunk in chunks(request, limit):
+        body += chunk
+    try:
+        return lift(body)
+    except LiftError as error:
+        raise BadInput(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+    except json.JSONDecodeError as error:
+        raise BadInput(f"The body is not valid JSON: {error.msg}.", code="invalid_json") from None
+
+
+async def read_form(request: Request, limit: int) -> Upload:
+    """A multipart body. Raises BadInput, InvalidRequest, PayloadTooLarge."""
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise BadInput("The multipart body has no boundary in its Content-Type.", code="invalid_multipart")
+    reader = FormReader()
+    try:
+        parser = reader.parser(boundary)
+        async for chunk in chunks(request, limit):
+            parser.write(chunk)
+        parser.finalize()
+    except MultipartParseError as error:
+        raise BadInput(f"The multipart body cannot be read: {error}.", code="invalid_multipart") from None
+    if not reader.ended:
+        raise BadInput("The multipart body ends before its last boundary.", code="invalid_multipart")
+    return reader.upload
+
+
+class FormReader:
+    """Collects the parts of a form as the parser finds them, each bounded on its own."""
+
+    def __init__(self) -> None:
+        self.upload = Upload()
+        self.ended = False
+        self._parts = 0
+        self._headers: dict[str, str] = {}
+        self._header = bytearray()
+        self._value = bytearray()
+        self._name = ""
+        self._data = bytearray()
+        self._limit = TEXT_BYTES
+
+    def parser(self, boundary: bytes) -> MultipartParser:
+        """A parser that reports to this reader."""
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._header_field,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._part_data,
+                "on_part_end": self._part_end,
+                "on_end": self._end,
+            },
+        )
+
+    def _begin(self) -> None:
+        self._parts += 1
+        if self._parts > PARTS:
+            raise InvalidRequest(Violation("body", f"A form may have at most {PARTS} parts.", "too_many_parts"))
+        self._headers = {}
+        self._data = bytearray()
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._header.decode("latin-1").lower()] = self._value.decode("latin-1")
+        self._header.clear()
+        self._value.clear()
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get("content-disposition", ""))
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        if not self._name:
+            raise BadInput("A part of the form has no name.", code="invalid_multipart")
+        if self._name in IMAGE_FIELDS:
+            self._limit = IMAGE_BYTES
+            if len(self.upload.images) >= IMAGES:
+                raise InvalidRequest(Violation("image", f"At most {IMAGES} images are allowed.", "too_many_images"))
+        else:
+            self._limit = MASK_BYTES if self._name == "mask" else TEXT_BYTES
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if len(self._data) + end - start > self._limit:
+            raise PayloadTooLarge(f"'{self._name[:60]}' has more than {self._limit} bytes.", param=self._name[:60])
+        self._data += memoryview(data)[start:end]
+
+    def _part_end(self) -> None:
+        if self._name in IMAGE_FIELDS:
+            self.upload.images.append(memoryview(self._data))
+        elif self._name == "mask":
+            self.upload.mask = memoryview(self._data)
+        else:
+            try:
+                self.upload.fields[self._name] = self._data.decode()
+            except UnicodeDecodeError:
+                message = f"'{self._name[:60]}' is not UTF-8 text."
+                raise InvalidRequest(Violation(self._name[:60], message, "invalid_type")) from None
+
+    def _end(self) -> None:
+        self.ended = True

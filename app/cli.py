@@ -1,0 +1,216 @@
+"""`pinhole`: serve, check, models, explain, generate, edit."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+
+from app import catalog
+from app import config as config_file
+from app.caller import Wish, ask, explained, saved
+from app.main import create_app
+from app.registry import Registry
+from app.settings import Settings, SettingsError
+from app.settings import load as load_settings
+from app.telemetry import configure_logging
+from providers import discover
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, help="An OpenAI-compatible gateway for images.")
+Model = Annotated[str | None, typer.Option(help="Model name; the default model when left out.")]
+Size = Annotated[str | None, typer.Option(help="1024x1024, 16:9 or auto.")]
+Quality = Annotated[str | None, typer.Option(help="auto, low, medium, high, xhigh, max, standard, hd or 4k.")]
+Count = Annotated[int, typer.Option("--n", min=1, max=10, help="How many images.")]
+Seed = Annotated[int | None, typer.Option(help="Same seed, same picture, where the model has seeds.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="File to write; several images get -1, -2, ...")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Any other parameter, NAME=VALUE; may be repeated.")]
+Url = Annotated[str | None, typer.Option(envvar="PINHOLE_URL", help="A running gateway; in this process when unset.")]
+Key = Annotated[str | None, typer.Option(envvar="PINHOLE_KEY", help="Your caller key.", show_default=False)]
+Force = Annotated[bool, typer.Option("--edit", help="Explain an edit of --image files.")]
+Images = Annotated[list[Path] | None, typer.Option("--image", exists=True, dir_okay=False, help="Input image.")]
+Mask = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="PNG, transparent where to edit.")]
+
+
+@cli.command()
+def serve() -> None:
+    """Run the gateway. The environment and PINHOLE_CONFIG say how."""
+    settings = _settings()
+    configure_logging()
+    with _plain_errors():
+        config = config_file.load(settings.config, settings.environ)
+        app = create_app(settings, config)
+    typer.echo(
+        f"Pinhole on http://{settings.host}:{settings.port}{' (sandbox)' if settings.sandbox else ''}", err=True
+    )
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(config.server.drain_seconds),
+    )
+
+
+@cli.command()
+def check() -> None:
+    """Check environment and config file, and print what they come to, secrets masked."""
+    settings = _settings()
+    with _plain_errors():
+        config = config_file.load(settings.config, settings.environ)
+        registry = Registry(discover(), settings, config)
+    names = sorted({spec.provider for spec in registry.specs if registry.configured(spec)})
+    shown = {
+        "host": settings.host,
+        "port": settings.port,
+        "sandbox": settings.sandbox,
+        "policy": settings.policy.value,
+        "public_url": settings.public_url,
+        "caller_keys": len(settings.api_keys) + len(config.keys),
+        "providers_with_credential": names,
+        "config": json.loads(config.model_dump_json(exclude_defaults=True)),
+    }
+    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+
+
+@cli.command()
+def models(
+    *,
+    every: Annotated[
+        bool, typer.Option("--all", help="The whole catalogue, not only what has a credential.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As GET /v1/models gives it.")] = False,
+) -> None:
+    """List models with their limits."""
+    settings = _settings()
+    with _plain_errors():
+        registry = Registry(discover(), settings, config_file.load(settings.config, settings.environ))
+    specs = tuple(spec for spec in registry.specs if every or registry.configured(spec))
+    if as_json:
+        typer.echo(json.dumps(catalog.listed(specs), indent=2))
+        return
+    for spec in specs:
+        can = "+".join(sorted(operation.value for operation in spec.operations))
+        gone = f"  retired {spec.retired_on}" if spec.retired_on else ""
+        sizes = spec.sizes.describe()[:60]
+        typer.echo(
+            f"{spec.id:<34} {spec.provider:<10} {can:<14} n<={spec.n.per_request:<3} {sizes}{gone}"
+        )
+
+
+@cli.command()
+def explain(
+    prompt: str,
+    *,
+    model: Model = None,
+    size: Size = None,
+    quality: Quality = None,
+    n: Count = 1,
+    seed: Seed = None,
+    image: Images = None,
+    mask: Mask = None,
+    more: Set = None,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Say what a request would send and cost, without sending it."""
+    fields = _fields(prompt, model, size, quality, (n, seed, more))
+    wish = Wish(fields=fields, images=tuple(image or ()), mask=mask, url=url, key=key)
+    with _plain_errors():
+        typer.echo(json.dumps(explained(wish), indent=2, ensure_ascii=False))
+
+
+@cli.command()
+def generate(
+    prompt: str,
+    *,
+    out: Out = Path("image.png"),
+    model: Model = None,
+    size: Size = None,
+    quality: Quality = None,
+    n: Count = 1,
+    seed: Seed = None,
+    more: Set = None,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Make images and write them to files."""
+    _make(Wish(fields=_fields(prompt, model, size, quality, (n, seed, more)), url=url, key=key), out)
+
+
+@cli.command()
+def edit(
+    prompt: str,
+    image: Images,
+    *,
+    mask: Mask = None,
+    out: Out = Path("image.png"),
+    model: Model = None,
+    size: Size = None,
+    quality: Quality = None,
+    n: Count = 1,
+    seed: Seed = None,
+    more: Set = None,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Edit images and write the result to files."""
+    fields = _fields(prompt, model, size, quality, (n, seed, more))
+    _make(Wish(fields=fields, images=tuple(image or ()), mask=mask, url=url, key=key), out)
+
+
+def _make(wish: Wish, out: Path) -> None:
+    with _plain_errors():
+        answer = ask(wish, progress=sys.stderr.isatty())
+        for line in saved(answer, out):
+            typer.echo(line)
+
+
+def _fields(
+    prompt: str,
+    model: str | None,
+    size: str | None,
+    quality: str | None,
+    rest: tuple[int, int | None, list[str] | None],
+) -> dict[str, Any]:
+    n, seed, more = rest
+    fields = {"prompt": prompt, "model": model, "size": size, "quality": quality, "n": n, "seed": seed}
+    for pair in more or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"'{pair}' is not NAME=VALUE.")
+        try:
+            fields[name] = json.loads(value)
+        except json.JSONDecodeError:
+            fields[name] = value
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _settings() -> Settings:
+    with _plain_errors():
+        settings = load_settings()
+        return replace(settings, environ=dict(settings.environ))
+    raise AssertionError
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """A person gets a sentence, not a trace."""
+    try:
+        yield
+    except SettingsError as error:
+        typer.echo(f"pinhole: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def main() -> None:
+    """The console script."""
+    cli()

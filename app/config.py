@@ -1,0 +1,200 @@
+"""The config file: YAML, strict, with `${NAME}` and `os.environ/NAME` expanded, errors with their line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from app.settings import SettingsError
+
+_NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PREFIX = "os.environ/"
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors; values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(Strict):
+    """What one scope may do; None is no limit. Money is dollars a UTC day."""
+
+    requests_per_minute: int | None = Field(None, gt=0)
+    images_per_minute: int | None = Field(None, gt=0)
+    megapixels_per_minute: float | None = Field(None, gt=0)
+    concurrent_images: int | None = Field(None, gt=0)
+    usd_per_day: float | None = Field(None, ge=0)
+
+
+class CredentialEntry(Strict):
+    """One of several accounts behind a provider entry."""
+
+    api_key: SecretStr
+    base_url: str | None = None
+    weight: int = Field(1, gt=0)
+
+
+class ProviderEntry(Strict):
+    """An account, a region or an engine of one provider type."""
+
+    type: Literal["openai", "gemini", "qwen", "minimax", "cogview", "stability", "replicate"]
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    credentials: tuple[CredentialEntry, ...] = ()
+    weight: int = Field(1, gt=0)
+    limits: Limits = Limits()
+    models: tuple[str, ...] = ()
+
+
+class ModelEntry(Strict):
+    """An overlay of a row, or a new row `like` another."""
+
+    provider: str | None = None
+    like: str | None = None
+    upstream_id: str | None = None
+    n: tuple[int, int] | None = None
+    prompt_max: int | None = Field(None, gt=0)
+    sizes: tuple[str, ...] | None = None
+    prices: dict[str, float] | None = None
+    limits: Limits = Limits()
+    deadline_seconds: float | None = Field(None, gt=0)
+
+
+class KeyEntry(Strict):
+    """A caller."""
+
+    name: str = Field(min_length=1, max_length=100)
+    key: SecretStr
+    models: tuple[str, ...] = ("*",)
+    policy: Literal["strict", "lenient"] | None = None
+    response_format: Literal["url", "b64_json"] | None = None
+    limits: Limits = Limits()
+    user_limits: Limits = Limits()
+    expires: datetime | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    emulation: Literal["allow", "forbid"] = "allow"
+
+
+class Storage(Strict):
+    """Where images are kept for their links, and for how long."""
+
+    url: str | None = None
+    ttl_seconds: int = Field(3600, gt=0)
+
+
+class Redis(Strict):
+    """What happens when Redis is away."""
+
+    on_loss: Literal["open", "closed"] = "open"
+    share: float = Field(0.5, gt=0, le=1)
+
+
+class Capacity(Strict):
+    """How much may be in flight at once."""
+
+    requests: int = Field(2048, gt=0)
+    bytes: str = "256MiB"
+    queue_seconds: float = Field(30, ge=0)
+
+
+class Server(Strict):
+    """How long a drain may take."""
+
+    drain_seconds: float = Field(310, gt=0)
+
+
+class LedgerEntry(Strict):
+    """Whether end users are stored as a hash."""
+
+    hash_users: bool = True
+
+
+class Config(Strict):
+    """The whole file; every part may be absent."""
+
+    providers: dict[str, ProviderEntry] = Field(default_factory=dict)
+    models: dict[str, ModelEntry] = Field(default_factory=dict)
+    aliases: dict[str, str] = Field(default_factory=dict)
+    fallbacks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    limits: Limits = Limits()
+    keys: tuple[KeyEntry, ...] = ()
+    storage: Storage = Storage()
+    redis: Redis = Redis()
+    capacity: Capacity = Capacity()
+    server: Server = Server()
+    ledger: LedgerEntry = LedgerEntry()
+    response_format: Literal["url", "b64_json"] | None = None
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read the file. Raises SettingsError with file, line, key and what is allowed."""
+    if path is None:
+        return Config()
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise SettingsError(f"PINHOLE_CONFIG: {path} cannot be read ({error.strerror}).") from None
+    return parse(text, environ, str(path))
+
+
+def parse(text: str, environ: Mapping[str, str], name: str = "config") -> Config:
+    """Parse YAML text. Raises SettingsError."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text) or {}
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SettingsError(f"{name}, line {line}: {error.problem}.") from None
+    try:
+        return Config.model_validate(_expand(document, environ, name))
+    except ValidationError as error:
+        problems = [
+            f"{name}, line {_line(node, e['loc'])}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}."
+            for e in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError("\n".join(problems)) from None
+
+
+def _expand(value: Any, environ: Mapping[str, str], name: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, environ, name) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, environ, name) for item in value]
+    if not isinstance(value, str):
+        return value
+    if value.startswith(_PREFIX):
+        return _variable(value.removeprefix(_PREFIX), environ, name)
+    return _NAME.sub(lambda match: _variable(match[1], environ, name), value)
+
+
+def _variable(variable: str, environ: Mapping[str, str], name: str) -> str:
+    if variable not in environ:
+        raise SettingsError(f"{name}: the variable {variable} is named but not set.")
+    return environ[variable]
+
+
+def _line(node: yaml.Node | None, path: tuple[int | str, ...]) -> int:
+    """The line of the deepest node on the path that exists."""
+    line = 1
+    for step in path:
+        if node is None:
+            break
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(step)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line

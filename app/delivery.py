@@ -1,0 +1,125 @@
+"""From what a provider gave to what the caller asked: the form, the encoding, the place it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import anyio
+import pybase64
+from providers.kit.images import ImageError, dimensions, sniff
+from providers.kit.mask import composite
+
+from app.store import ImageStore, Links
+from providers.core.errors import UpstreamError
+from providers.core.http import Buffer
+from providers.core.plan import Plan
+from providers.core.provider import Base64Image, Image, Link
+from providers.core.types import ImageFormat, ResponseFormat, Size
+from providers.kit.client import Deployment
+from providers.kit.convert import convert
+from providers.kit.fetch import Fetcher
+
+HEAD: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """One image as the caller gets it: a link, or base64 text in a buffer."""
+
+    format: ImageFormat
+    size: Size | None
+    revised_prompt: str | None = None
+    url: str | None = None
+    base64: Buffer | None = field(default=None, repr=False)
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """An image on its way: base64 text that was received, or bytes; never both unless needed."""
+
+    encoded: Base64Image | None
+    data: Buffer | None
+    head: Buffer
+
+    def bytes(self) -> Buffer:
+        if self.data is not None:
+            return self.data
+        assert self.encoded is not None  # noqa: S101 - one of the two is always there
+        return self.encoded.decode()
+
+
+class Delivery:
+    """Fetches, converts, composites, stores. Bytes that already fit are moved as they are."""
+
+    def __init__(self, store: ImageStore, links: Links, fetcher: Fetcher) -> None:
+        self._store = store
+        self._links = links
+        self._fetcher = fetcher
+
+    async def deliver(
+        self, image: Image, plan: Plan, form: ResponseFormat, deployment: Deployment, deadline: float
+    ) -> Delivered:
+        """One image. Raises UpstreamError when what the provider gave is no image or cannot be fetched."""
+        picture = await self._picture(image, deployment, deadline)
+        image_format = sniff(picture.head)
+        if image_format is None:
+            raise UpstreamError("The upstream's answer is not an image.", provider=deployment.provider.name)
+        wanted = plan.output.format or image_format
+        if plan.composite:
+            picture = await self._composited(picture, plan)
+            image_format = ImageFormat.PNG
+        if wanted is not image_format or plan.output.convert or plan.output.flatten:
+            picture = await self._converted(picture, plan, wanted)
+            image_format = wanted
+        measured = dimensions(picture.head)
+        delivered = Delivered(
+            format=image_format,
+            size=Size(*measured) if measured else None,
+            revised_prompt=image.revised_prompt,
+            link=image.content.url if isinstance(image.content, Link) else None,
+        )
+        return await self._given(delivered, picture, form)
+
+    async def _picture(self, image: Image, deployment: Deployment, deadline: float) -> _Picture:
+        content = image.content
+        if isinstance(content, Link):
+            data = await self._fetcher.result(content.url, deployment, deadline)
+            return _Picture(None, data, data[:HEAD])
+        if isinstance(content, bytes):
+            return _Picture(None, content, content[:HEAD])
+        try:
+            return _Picture(content, None, content.head(HEAD))
+        except ValueError as error:
+            raise UpstreamError("The upstream's image is not valid base64.") from error
+
+    async def _composited(self, picture: _Picture, plan: Plan) -> _Picture:
+        call = plan.calls[0]
+        assert plan.mask is not None  # noqa: S101 - a plan composites only where a mask was given
+        original, mask = bytes(call.images[0].data), bytes(plan.mask.data)
+        data = await _worked(composite, original, bytes(picture.bytes()), mask)
+        return _Picture(None, data, data[:HEAD])
+
+    async def _converted(self, picture: _Picture, plan: Plan, wanted: ImageFormat) -> _Picture:
+        def work() -> bytes:
+            output = plan.output
+            return convert(picture.bytes(), wanted, compression=output.compression, flatten=output.flatten)
+
+        data = await _worked(work)
+        return _Picture(None, data, data[:HEAD])
+
+    async def _given(self, delivered: Delivered, picture: _Picture, form: ResponseFormat) -> Delivered:
+        if form is ResponseFormat.B64_JSON:
+            text = picture.encoded.base64 if picture.data is None and picture.encoded else None
+            return replace(delivered, base64=text if text is not None else pybase64.b64encode(picture.bytes()))
+        name = await self._store.put(picture.bytes(), delivered.format)
+        return replace(delivered, url=self._links.url(name))
+
+
+async def _worked(work: Callable[..., bytes], *args: bytes) -> bytes:
+    try:
+        return await anyio.to_thread.run_sync(work, *args)
+    except (ImageError, ValueError) as error:
+        raise UpstreamError("The upstream's image cannot be converted.") from error

@@ -1,0 +1,118 @@
+"""The outermost layer: request ids, the host check, timing, and the envelope for whatever escapes."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import errors
+from app.telemetry import REQUEST_ID, Telemetry
+from providers.core.errors import PermissionDenied, PinholeError
+
+REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+LOCAL: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+log = logging.getLogger("pinhole")
+
+
+class Edge:
+    """ASGI middleware. Without caller keys only requests for this machine (or the public URL) are answered."""
+
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, public_url: str, closed: bool) -> None:
+        self._app = app
+        self._telemetry = telemetry
+        self._closed = closed
+        public = urlsplit(public_url).hostname or ""
+        self._hosts = LOCAL | {public, f"[{public}]"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request_id = label(headers)
+        scope.setdefault("state", {})["request_id"] = request_id
+        token = REQUEST_ID.set(request_id)
+
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                found = MutableHeaders(scope=message)
+                found["x-request-id"] = request_id
+                found.setdefault("openai-processing-ms", str(round((time.perf_counter() - started) * 1000)))
+                self._telemetry.answered(_family(scope["path"]), message["status"])
+            await send(message)
+
+        try:
+            if not self._closed and not self._local(headers.get("host", "")):
+                message = "Without caller keys only requests to this machine's own name are answered."
+                await respond(PermissionDenied(message))(scope, receive, stamped)
+            else:
+                await self._app(scope, receive, stamped)
+        finally:
+            REQUEST_ID.reset(token)
+
+    def _local(self, host: str) -> bool:
+        name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+        return name.lower() in self._hosts
+
+
+def label(headers: Mapping[str, str]) -> str:
+    """The caller's own request id when it has the right form, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if REQUEST_ID_FORM.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+
+def respond(error: PinholeError) -> JSONResponse:
+    """An error as an answer."""
+    headers = errors.headers(error)
+    if (attempts := error.__dict__.get("attempts")) is not None:
+        headers["pinhole-attempts"] = str(attempts)
+    return JSONResponse(errors.envelope(error), status_code=errors.status(error), headers=headers)
+
+
+def install(app: FastAPI, telemetry: Telemetry) -> None:
+    """Every error of the app in the envelope; FastAPI's own forms are never seen."""
+
+    @app.exception_handler(PinholeError)
+    async def known(_: Request, error: PinholeError) -> JSONResponse:
+        return respond(error)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 404:  # noqa: PLR2004
+            return respond(errors.NotFound(f"Nothing lives at {request.url.path[:200]}."))
+        if error.status_code == 405:  # noqa: PLR2004
+            allowed = (error.headers or {}).get("Allow", "")
+            answer = respond(errors.MethodNotAllowed(f"{request.method} is not allowed here; use {allowed}."))
+            answer.headers["allow"] = allowed
+            return answer
+        return respond(errors.BadInput(str(error.detail)))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return respond(errors.BadInput(str(first["msg"]), param=str(first["loc"][-1]), code="invalid_value"))
+
+    @app.exception_handler(Exception)
+    async def unknown(_: Request, error: Exception) -> JSONResponse:
+        telemetry.trouble("edge", error)
+        log.error("unhandled", exc_info=error)
+        return respond(errors.INTERNAL)
+
+
+def _family(path: str) -> str:
+    """A bounded label for a path."""
+    known = ("generations/explain", "edits/explain", "generations", "edits", "models", "files", "healthz", "readyz")
+    return next((name for name in known if name in path), "other")

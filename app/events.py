@@ -1,0 +1,153 @@
+"""Streaming answers: OpenAI's event frames, keep-alive comments, and errors with a nested error object."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pybase64
+from providers.kit.images import dimensions, sniff
+
+from app.answer import Answer, adjustments_header, facts, usage_document
+from app.delivery import Delivered
+from app.errors import envelope
+from providers.core.errors import PinholeError
+from providers.core.http import JSON, Buffer, Inline
+from providers.core.prices import MICRO
+from providers.core.provider import Link, Partial
+from providers.core.types import ImageFormat, Operation
+from providers.kit.bodies import encode
+
+KEEP_ALIVE_SECONDS: Final = 10.0
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+_HEAD = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frames:
+    """Renders the events of one stream. `superset` adds the r9s SDK's fields to OpenAI's (r9s 0.9.0, 2026-11-22)."""
+
+    operation: Operation
+    created: int
+    model: str
+    request_id: str
+    superset: bool = False
+
+    @property
+    def prefix(self) -> str:
+        """The event family of the route."""
+        return "image_generation" if self.operation is Operation.GENERATE else "image_edit"
+
+    def partial(self, state: Partial) -> list[Buffer]:
+        """One partial image."""
+        content = state.image.content
+        if isinstance(content, Link):
+            return [KEEP_ALIVE]
+        head = content[:_HEAD] if isinstance(content, bytes) else content.head(_HEAD)
+        text = pybase64.b64encode(content) if isinstance(content, bytes) else content.base64
+        measured = dimensions(head)
+        name = f"{self.prefix}.partial_image"
+        document: dict[str, Any] = {
+            "type": name,
+            "b64_json": Inline(b"", base64=text),
+            "created_at": self.created,
+            "size": "x".join(map(str, measured)) if measured else "auto",
+            "quality": "auto",
+            "background": "auto",
+            "output_format": (sniff(head) or ImageFormat.PNG).value,
+            "partial_image_index": state.index,
+        }
+        if self.superset:
+            item = {"index": 0, "b64_json": Inline(b"", base64=text), "is_final": False}
+            document |= self._more([item])
+        return frame(name, document)
+
+    def completed(self, answer: Answer) -> list[Buffer]:
+        """One event for each image; the last carries what is known only at the end."""
+        buffers: list[Buffer] = []
+        for index, image in enumerate(answer.images):
+            last = index == len(answer.images) - 1
+            document = self._image(answer, image, index, last=last)
+            buffers += frame(document["type"], document)
+        return buffers
+
+    def failed(self, error: PinholeError) -> list[Buffer]:
+        """The error event; clients raise on its nested object."""
+        return frame("error", {"type": "error", **envelope(error)})
+
+    def _image(self, answer: Answer, image: Delivered, index: int, *, last: bool) -> dict[str, Any]:
+        given: dict[str, Any] = (
+            {"url": image.url} if image.url else {"b64_json": Inline(b"", base64=image.base64 or b"")}
+        )
+        known = {"size": "auto", "quality": "auto", "background": "auto", "output_format": image.format.value}
+        document: dict[str, Any] = {
+            "type": f"{self.prefix}.completed",
+            **given,
+            "created_at": self.created,
+            **known,
+            **facts(answer),
+        }
+        if image.revised_prompt:
+            document["revised_prompt"] = image.revised_prompt
+        if last and answer.usage is not None:
+            document["usage"] = usage_document(answer.usage, answer.images)
+        if self.superset:
+            document |= self._more([{"index": index, **given, "is_final": True}])
+        if last:
+            document["pinhole"] = ending(answer)
+        return document
+
+    def _more(self, data: list[dict[str, Any]]) -> dict[str, Any]:
+        kind = "image.generation.chunk"
+        return {"id": self.request_id, "created": self.created, "model": self.model, "object": kind, "data": data}
+
+
+def ending(answer: Answer) -> dict[str, Any]:
+    """What other answers say in headers."""
+    found: dict[str, Any] = {
+        "provider": answer.route.provider,
+        "model": answer.route.spec.id,
+        "attempts": answer.attempts,
+        "adjustments": adjustments_header(answer.adjustments),
+        "cost_usd": None if answer.cost is None else answer.cost / MICRO,
+    }
+    if answer.failures:
+        found["errors"] = [{"code": f.code, "message": f.message} for f in answer.failures]
+    return found
+
+
+def frame(name: str, document: dict[str, Any]) -> list[Buffer]:
+    """One server-sent event."""
+    return [f"event: {name}\ndata: ".encode(), *encode(JSON(document))[1], b"\n\n"]
+
+
+async def alive(
+    source: AsyncIterator[list[Buffer]], seconds: float = KEEP_ALIVE_SECONDS
+) -> AsyncIterator[list[Buffer]]:
+    """`source`, with a comment whenever nothing came for a while. The source is run in a task of its own."""
+    queue: asyncio.Queue[list[Buffer] | None] = asyncio.Queue(maxsize=4)
+
+    async def pump() -> None:
+        async for buffers in source:
+            await queue.put(buffers)
+        await queue.put(None)
+
+    task = asyncio.create_task(pump())
+    try:
+        while True:
+            try:
+                buffers = await asyncio.wait_for(queue.get(), seconds)
+            except TimeoutError:
+                yield [KEEP_ALIVE]
+                continue
+            if buffers is None:
+                break
+            yield buffers
+        await task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,59 @@
+"""What is written of a request: before the paid call, and after it. Never prompts, keys or bytes of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class State(StrEnum):
+    """How far a request came. `unknown` may have been billed and delivered nothing."""
+
+    RESERVED = "reserved"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One request. Times are Unix seconds, money is micro-dollars (None: unknown)."""
+
+    request_id: str
+    caller: str
+    end_user: str | None
+    model_asked: str
+    model: str
+    provider: str
+    operation: str
+    images_asked: int
+    created: float
+    state: State = State.RESERVED
+    images_delivered: int = 0
+    megapixels: float = 0.0
+    cost: int | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    settled: float | None = None
+    upstream_request_id: str | None = None
+    attempts: int = 0
+    adjustments: str = ""
+    error: str = ""
+    links: tuple[str, ...] = ()
+
+
+class Ledger(Protocol):
+    """The truth about what was spent."""
+
+    async def open(self, entry: Entry) -> None:
+        """Write the row; returns when it is safe to spend."""
+
+    async def settle(self, entry: Entry) -> None:
+        """Write what became of it."""
+
+    async def ready(self) -> bool:
+        """Whether rows can be written now."""
+
+    async def close(self) -> None:
+        """Write what is left and let go."""

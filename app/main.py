@@ -1,0 +1,198 @@
+"""The composition root: settings -> seams -> pipeline -> FastAPI. The only place that chooses implementations."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from app import config as config_file
+from app import edge
+from app.auth import Caller, Keyring
+from app.config import Config
+from app.delivery import Delivery
+from app.docs_page import Docs
+from app.ledger import Ledger, MemoryLedger
+from app.limiter import EmbeddedLimiter, Limiter
+from app.pipeline import Pipeline
+from app.registry import Registry
+from app.routes.files import Files
+from app.routes.health import Draining, Health
+from app.routes.images import Images
+from app.routes.models import Models
+from app.settings import Settings, SettingsError, refuse_open_door
+from app.store import DiskStore, ImageStore, Links
+from app.telemetry import Telemetry
+from providers import discover
+from providers.core.provider import Provider
+from providers.core.types import Policy, ResponseFormat
+from providers.kit.client import Client
+from providers.kit.clock import Clock, SystemClock
+from providers.kit.fetch import Fetcher
+from providers.kit.retry import RetryRule
+from providers.kit.transport import HTTPTransport, Transport
+
+SWEEP_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seams:
+    """What differs between production and tests."""
+
+    clock: Clock
+    transport: Transport
+    limiter: Limiter
+    ledger: Ledger
+    store: ImageStore
+    links: Links
+
+
+def seams(settings: Settings, config: Config) -> Seams:
+    """The real ones. Raises SettingsError."""
+    clock = SystemClock()
+    ttl = config.storage.ttl_seconds
+    return Seams(
+        clock=clock,
+        transport=HTTPTransport(),
+        limiter=EmbeddedLimiter(clock),
+        ledger=MemoryLedger(),
+        store=DiskStore(image_folder(settings, config), clock, ttl),
+        links=Links(settings.public_url, signing_secrets(settings), clock, ttl),
+    )
+
+
+def image_folder(settings: Settings, config: Config) -> Path:
+    """Where the disk store keeps images. Raises SettingsError for a storage it does not know."""
+    url = config.storage.url
+    if url is None:
+        return settings.data_dir / "images"
+    if not url.startswith("file:///"):
+        raise SettingsError(f"storage.url is '{url}'; file:///folder is allowed.")
+    return Path(url.removeprefix("file://"))
+
+
+def signing_secrets(settings: Settings) -> list[bytes]:
+    """PINHOLE_SECRET, or 32 random bytes kept in the data folder for its owner alone."""
+    if settings.secret:
+        return [secret.encode() for secret in settings.secret]
+    path = settings.data_dir / "secret"
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            fresh = secrets.token_bytes(32)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(fresh)
+        return [path.read_bytes()]
+    except OSError as error:
+        raise SettingsError(
+            f"PINHOLE_DATA_DIR {settings.data_dir} cannot be written ({error.strerror}). "
+            "Choose another folder, or set PINHOLE_SECRET."
+        ) from None
+
+
+def keyring(settings: Settings, config: Config) -> Keyring:
+    """The callers of the environment and of the config file."""
+    plain = [(key, Caller(id=f"env-{i}", name=f"key-{i}")) for i, key in enumerate(settings.api_keys, 1)]
+    named = [
+        (
+            entry.key.get_secret_value(),
+            Caller(
+                id=entry.name,
+                name=entry.name,
+                models=entry.models,
+                policy=Policy(entry.policy) if entry.policy else None,
+                response_format=ResponseFormat(entry.response_format) if entry.response_format else None,
+                limits=entry.limits,
+                user_limits=entry.user_limits,
+                expires=entry.expires,
+                emulation=entry.emulation == "allow",
+            ),
+        )
+        for entry in config.keys
+    ]
+    return Keyring([*plain, *named])
+
+
+def create_app(
+    settings: Settings,
+    config: Config | None = None,
+    *,
+    chosen: Seams | None = None,
+    providers: Sequence[Provider] | None = None,
+) -> FastAPI:
+    """The application. Raises SettingsError."""
+    config = config if config is not None else config_file.load(settings.config, settings.environ)
+    keys = keyring(settings, config)
+    refuse_open_door(settings, has_keys=keys.closed)
+    chosen = chosen or seams(settings, config)
+    registry = Registry(providers if providers is not None else discover(), settings, config)
+    telemetry = Telemetry()
+    draining = Draining()
+    fetcher = Fetcher(chosen.transport, chosen.clock)
+    pipeline = Pipeline(
+        registry=registry,
+        limiter=chosen.limiter,
+        ledger=chosen.ledger,
+        client=Client(chosen.transport, chosen.clock, RetryRule()),
+        delivery=Delivery(chosen.store, chosen.links, fetcher),
+        clock=chosen.clock,
+        telemetry=telemetry,
+    )
+    app = FastAPI(
+        title="Pinhole",
+        summary="A self-hosted, OpenAI-compatible gateway for images.",
+        version="0.1.0",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lambda _: lifespan(chosen, draining),
+        redirect_slashes=False,
+    )
+    images = Images(
+        pipeline=pipeline,
+        registry=registry,
+        keyring=keys,
+        fetcher=fetcher,
+        settings=settings,
+        config=config,
+        clock=chosen.clock,
+    )
+    models = Models(registry=registry, keyring=keys, clock=chosen.clock)
+    for part in (images, models):
+        app.include_router(part.router(), prefix="/v1")
+        app.include_router(part.router(), include_in_schema=False)
+    app.include_router(Files(store=chosen.store, links=chosen.links).router())
+    health = Health(ledger=chosen.ledger, telemetry=telemetry, settings=settings, draining=draining)
+    app.include_router(health.router())
+    app.include_router(Docs(app).router())
+    edge.install(app, telemetry)
+    app.add_middleware(edge.Edge, telemetry=telemetry, public_url=settings.public_url, closed=keys.closed)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def lifespan(chosen: Seams, draining: Draining) -> AsyncIterator[None]:
+    """Sweeps expired images while the app lives, and closes the seams after."""
+    sweeper = asyncio.create_task(_sweep(chosen))
+    try:
+        yield
+    finally:
+        draining.started = True
+        sweeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sweeper
+        await chosen.transport.close()
+        await chosen.limiter.close()
+        await chosen.ledger.close()
+        await chosen.store.close()
+
+
+async def _sweep(chosen: Seams) -> None:
+    while True:
+        await chosen.store.sweep()
+        await chosen.clock.sleep(SWEEP_SECONDS)

@@ -1,0 +1,171 @@
+"""READ FIRST: the whole way of a request, one short function a stage.
+
+    resolve -> validate + plan -> spend -> call -> deliver
+
+Each stage makes one frozen value from the one before. `run` is the way; everything below it is a stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from app.answer import Answer, Failure, delivered_adjustments
+from app.auth import Caller
+from app.delivery import Delivered, Delivery
+from app.errors import Overloaded
+from app.ledger import Ledger
+from app.limiter import Limiter
+from app.registry import Registry, Route
+from app.spending import Account
+from app.telemetry import Telemetry
+from providers.core.errors import PinholeError
+from providers.core.plan import Plan, plan
+from providers.core.prices import Usage
+from providers.core.provider import Completed, Partial
+from providers.core.types import ImageRequest, ResponseFormat
+from providers.kit.client import Client, Journal
+from providers.kit.clock import Clock
+from providers.kit.fanout import fan_out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """A request on its way: who asked, for what, under which internal id, until when."""
+
+    request_id: str
+    caller: Caller
+    request: ImageRequest
+    form: ResponseFormat | None
+    started: float
+    seconds: float
+
+
+class Pipeline:
+    """Built once, in app.main, from the seams."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        limiter: Limiter,
+        ledger: Ledger,
+        client: Client,
+        delivery: Delivery,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._registry = registry
+        self._limiter = limiter
+        self._ledger = ledger
+        self._client = client
+        self._delivery = delivery
+        self._clock = clock
+        self._telemetry = telemetry
+
+    async def run(self, ticket: Ticket) -> Answer:
+        """The images of a request. Raises PinholeError; whatever happens, the account is settled."""
+        route, planned = self.plan(ticket)
+        async with self._spend(ticket, route, planned) as account:
+            completed = await self._call(ticket, route, planned, account.journal)
+            images, failures = await self._deliver(ticket, route, planned, completed)
+            return account.delivered(self._answer(route, planned, account, completed, (images, failures)))
+
+    async def stream(self, ticket: Ticket) -> AsyncIterator[Partial | Answer]:
+        """The same way, with partial images on it: Partial as they come, last the Answer."""
+        route, planned = self.plan(ticket)
+        async with self._spend(ticket, route, planned) as account:
+            completed = None
+            if len(planned.calls) == 1:
+                call, deadline = planned.calls[0], self._deadline(ticket, route)
+                async for state in self._client.stream(route.deployment, call, deadline, account.journal):
+                    if isinstance(state, Partial):
+                        yield state
+                    else:
+                        completed = state
+            completed = completed or await self._call(ticket, route, planned, account.journal)
+            images, failures = await self._deliver(ticket, route, planned, completed)
+            yield account.delivered(self._answer(route, planned, account, completed, (images, failures)))
+
+    def plan(self, ticket: Ticket) -> tuple[Route, Plan]:
+        """Resolve, validate, plan: pure, free, and all that explain needs. Raises PinholeError."""
+        route = self._registry.resolve(ticket.request, ticket.caller)
+        return route, plan(ticket.request, route.spec, route.noted)
+
+    def _spend(self, ticket: Ticket, route: Route, planned: Plan) -> Account:
+        return Account(
+            limiter=self._limiter,
+            ledger=self._ledger,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            ticket=ticket,
+            route=route,
+            plan=planned,
+        )
+
+    async def _call(self, ticket: Ticket, route: Route, planned: Plan, journal: Journal) -> Completed:
+        deadline = self._deadline(ticket, route)
+        return await fan_out(
+            planned.calls, lambda call: self._client.perform(route.deployment, call, deadline, journal)
+        )
+
+    async def _deliver(
+        self, ticket: Ticket, route: Route, planned: Plan, completed: Completed
+    ) -> tuple[tuple[Delivered, ...], tuple[Failure, ...]]:
+        form = ticket.form or route.spec.response_format
+        images: list[Delivered] = []
+        failures = [Failure.of(error) for error in completed.failures]
+        first: PinholeError | None = None
+        for image in completed.images[: planned.n]:
+            try:
+                deadline = max(self._deadline(ticket, route), self._clock.now() + 5)
+                images.append(await self._delivery.deliver(image, planned, form, route.deployment, deadline))
+            except PinholeError as error:
+                first = first or error
+                failures.append(Failure.of(error))
+            except OSError as error:
+                first = first or Overloaded("There is no room to keep the image for its link.")
+                failures.append(Failure.of(first))
+                self._telemetry.trouble("store", error)
+        if not images and first is not None:
+            raise first
+        return tuple(images), tuple(failures)
+
+    def _answer(
+        self,
+        route: Route,
+        planned: Plan,
+        account: Account,
+        completed: Completed,
+        made: tuple[tuple[Delivered, ...], tuple[Failure, ...]],
+    ) -> Answer:
+        images, failures = made
+        return Answer(
+            created=int(self._clock.time()),
+            route=route,
+            plan=planned,
+            images=images,
+            failures=failures,
+            usage=completed.usage,
+            resolved=completed.resolved,
+            adjustments=(*planned.adjustments, *delivered_adjustments(planned, images)),
+            cost=real_cost(planned, len(images), completed.usage),
+            attempts=account.journal.attempts,
+            upstream_request_ids=tuple(account.journal.upstream_request_ids),
+            standings=account.standings,
+        )
+
+    def _deadline(self, ticket: Ticket, route: Route) -> float:
+        seconds = min(ticket.seconds, route.spec.deadline_seconds or ticket.seconds)
+        return ticket.started + seconds
+
+
+def real_cost(planned: Plan, delivered: int, usage: Usage | None) -> int | None:
+    """Micro-dollars for what was delivered: by tokens where the provider counts them, else by images."""
+    prices = planned.spec.prices
+    if prices is not None and prices.tokens is not None and usage is not None:
+        return prices.tokens.cost(usage)
+    if planned.cost is None or planned.n == 0:
+        return planned.cost
+    inputs = len(planned.calls[0].images) * (prices.input_image if prices else 0)
+    return (planned.cost - inputs) * delivered // planned.n + (inputs if delivered else 0)

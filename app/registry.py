@@ -1,0 +1,198 @@
+"""From a model's name to the row and the account that serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.auth import Caller
+from app.config import Config, Limits
+from app.overlay import overlaid
+from app.settings import Settings, SettingsError
+from providers.core.errors import ModelNotFound, PermissionDenied
+from providers.core.plan import Adjustment, Kind
+from providers.core.provider import Provider
+from providers.core.spec import ModelSpec
+from providers.core.types import ImageRequest
+from providers.core.validate import validate
+from providers.kit.client import Deployment
+
+# Current models, one per provider, in the order in which a request without a model tries them.
+DEFAULT_MODELS: Final = (
+    "gpt-image-2",
+    "gemini-3-pro-image",
+    "qwen-image-2.0-pro",
+    "image-01",
+    "glm-image",
+    "stable-image-core",
+    "flux-1.1-pro",
+)
+# Chat models that image examples name (spec document, first example): they mean the default.
+DEFAULT_ALIASES: Final = frozenset({"gpt-4o-mini"})
+SANDBOX: Final = "sandbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where a request goes: the row, the adapter that speaks for it, the account it uses.
+
+    In the sandbox the adapter still is the vendor's, for explain, and the deployment draws in this process.
+    """
+
+    spec: ModelSpec
+    adapter: Provider
+    deployment: Deployment
+    asked: str
+    noted: tuple[Adjustment, ...] = ()
+    scopes: tuple[tuple[str, str, Limits], ...] = ()
+
+    @property
+    def provider(self) -> str:
+        """The name of who really serves it."""
+        return self.deployment.provider.name
+
+
+class Registry:
+    """All rows and all accounts. Built once from providers, settings and the config file."""
+
+    def __init__(self, providers: Sequence[Provider], settings: Settings, config: Config) -> None:
+        self._settings = settings
+        self._config = config
+        self._aliases = dict(config.aliases)
+        self._adapters = {provider.name: provider for provider in providers}
+        self._deployments = dict(_deployments(providers, settings, config))
+        self._specs = overlaid(providers, config)
+        self._names = dict(_names(self._specs))
+        for alias, target in self._aliases.items():
+            if self._find(target) is None:
+                raise SettingsError(f"aliases: '{alias}' points to '{target}', which is no model.")
+
+    @property
+    def specs(self) -> tuple[ModelSpec, ...]:
+        """The whole catalogue."""
+        return tuple(self._specs.values())
+
+    def configured(self, spec: ModelSpec) -> bool:
+        """Whether the model can be called now."""
+        return self._settings.sandbox or spec.provider in self._deployments
+
+    def visible(self, caller: Caller) -> tuple[ModelSpec, ...]:
+        """The models that can be called now, by this caller."""
+        return tuple(spec for spec in self.specs if self.configured(spec) and caller.may_call(spec.id))
+
+    def spec(self, name: str) -> ModelSpec | None:
+        """A row by id, `provider/id` or alias."""
+        return self._find(name)
+
+    def base_url(self, route: Route) -> str:
+        """Where the vendor of a route lives, also when the sandbox stands in for it."""
+        access = route.adapter.access
+        known = self._deployments.get(route.spec.provider)
+        default = access.credentials[0].base_url if access.credentials else ""
+        return known.base_url if known else self._settings.environ.get(access.base_url_env) or default
+
+    def resolve(self, request: ImageRequest, caller: Caller) -> Route:
+        """The route of a request. Raises ModelNotFound, PermissionDenied."""
+        asked = request.model
+        name = self._settings.default_model if asked in DEFAULT_ALIASES or not asked else asked
+        spec = self._find(name) if name else self._default(request, caller)
+        if spec is None:
+            raise ModelNotFound(f"The model '{asked[:100]}' does not exist.", param="model")
+        if not caller.may_call(spec.id):
+            raise PermissionDenied(f"Your key may not call the model '{spec.id}'.", param="model")
+        return self._route(spec, asked)
+
+    def _route(self, spec: ModelSpec, asked: str) -> Route:
+        adapter = self._adapters.get(spec.provider)
+        deployment = self._deployments.get(SANDBOX if self._settings.sandbox else spec.provider)
+        if deployment is None:
+            raise ModelNotFound(self._missing(spec), param="model")
+        return Route(
+            spec=spec,
+            adapter=adapter or deployment.provider,
+            deployment=deployment,
+            asked=asked,
+            noted=tuple(self._noted(spec, asked)),
+            scopes=tuple(self._scopes(spec)),
+        )
+
+    def _scopes(self, spec: ModelSpec) -> Iterator[tuple[str, str, Limits]]:
+        """Whose limits a request to this model meets, besides its caller's."""
+        yield "gateway", "all callers", self._config.limits
+        if spec.id in self._config.models:
+            yield "model", spec.id, self._config.models[spec.id].limits
+        if spec.provider in self._config.providers:
+            yield "provider", spec.provider, self._config.providers[spec.provider].limits
+
+    def _noted(self, spec: ModelSpec, asked: str) -> Iterator[Adjustment]:
+        if not asked or asked in DEFAULT_ALIASES:
+            yield Adjustment(param="model", kind=Kind.DEFAULTED, asked=asked or None, used=spec.id)
+        elif asked not in {spec.id, f"{spec.provider}/{spec.id}"}:
+            yield Adjustment(param="model", kind=Kind.MAPPED, asked=asked, used=spec.id)
+        elif spec.upstream_id and spec.retired_on:
+            yield Adjustment(param="model", kind=Kind.MAPPED, asked=asked, used=spec.upstream_id)
+
+    def _default(self, request: ImageRequest, caller: Caller) -> ModelSpec:
+        found = [spec for name in DEFAULT_MODELS if (spec := self._find(name)) and self.configured(spec)]
+        allowed = [spec for spec in found if caller.may_call(spec.id)]
+        if not allowed:
+            raise ModelNotFound(
+                "No model was named and none is configured. Set a provider's key, such as OPENAI_API_KEY, "
+                "or PINHOLE_SANDBOX=true.",
+                param="model",
+            )
+        able = (spec for spec in allowed if not validate(request, spec))
+        return next(able, allowed[0])
+
+    def _find(self, name: str) -> ModelSpec | None:
+        target = self._aliases.get(name, name)
+        return self._names.get(target)
+
+    def _missing(self, spec: ModelSpec) -> str:
+        adapter = self._adapters.get(spec.provider)
+        variables = [c.env for c in adapter.access.credentials] if adapter else []
+        wanted = " or ".join(variables) or "an entry under providers: in the config file"
+        return f"The model '{spec.id}' is known but {spec.provider} has no credential: set {wanted}."
+
+
+def _names(specs: Mapping[str, ModelSpec]) -> Iterator[tuple[str, ModelSpec]]:
+    for spec in specs.values():
+        for alias in spec.aliases:
+            yield alias, spec
+            yield f"{spec.provider}/{alias}", spec
+    for spec in specs.values():
+        yield spec.id, spec
+        yield f"{spec.provider}/{spec.id.removeprefix(f'{spec.provider}/')}", spec
+
+
+def _deployments(
+    providers: Sequence[Provider], settings: Settings, config: Config
+) -> Iterator[tuple[str, Deployment]]:
+    env = settings.environ
+    for provider in providers:
+        access = provider.access
+        if not access.credentials:
+            yield provider.name, Deployment(provider=provider, base_url="")
+            continue
+        held = next((c for c in access.credentials if env.get(c.env)), None)
+        if held is not None:
+            base_url = env.get(access.base_url_env) or held.base_url
+            yield provider.name, _deployment(provider, base_url, env[held.env])
+    by_type = {provider.name: provider for provider in providers}
+    for name, entry in config.providers.items():
+        provider = by_type[entry.type]
+        first = entry.credentials[0] if entry.credentials else None
+        key = entry.api_key or (first.api_key if first else None)
+        default = provider.access.credentials[0].base_url
+        base_url = entry.base_url or (first.base_url if first else None) or default
+        yield name, _deployment(provider, base_url, key.get_secret_value() if key else "")
+
+
+def _deployment(provider: Provider, base_url: str, key: str) -> Deployment:
+    base_url = base_url.rstrip("/")
+    if provider.access.bare_origin:
+        base_url = base_url.removesuffix("/v1")
+    if not base_url.startswith(("http://", "https://")):
+        raise SettingsError(f"The base URL of {provider.name} must start with http:// or https://.")
+    return Deployment(provider=provider, base_url=base_url, key=key)

@@ -1,0 +1,61 @@
+"""/healthz, /readyz, /metrics: is it alive, may it get requests, what has it done."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from app.auth import presented
+from app.errors import Overloaded, Unauthenticated
+from app.ledger import Ledger
+from app.settings import LOOPBACK, Settings
+from app.telemetry import Telemetry
+
+
+@dataclass(slots=True)
+class Draining:
+    """Set once, when the process was asked to stop."""
+
+    started: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """The handlers and what they need."""
+
+    ledger: Ledger
+    telemetry: Telemetry
+    settings: Settings
+    draining: Draining
+
+    def router(self) -> APIRouter:
+        """Three routes; none of them asks a provider anything."""
+        router = APIRouter()
+        router.add_api_route("/healthz", self.alive, methods=["GET"], summary="The process is up")
+        router.add_api_route("/readyz", self.ready, methods=["GET"], summary="The process may get requests")
+        router.add_api_route("/metrics", self.metrics, methods=["GET"], summary="Prometheus metrics")
+        return router
+
+    async def alive(self) -> Response:
+        """Always 200 while the process lives."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self) -> Response:
+        """503 only while draining, or when the ledger cannot be written."""
+        if self.draining.started:
+            raise Overloaded("The gateway is stopping.")
+        if not await self.ledger.ready():
+            raise Overloaded("The ledger cannot be reached.")
+        return JSONResponse({"status": "ready"})
+
+    async def metrics(self, request: Request) -> Response:
+        """Open on loopback, else for the admin key only."""
+        if self.settings.host not in LOOPBACK:
+            key = presented(request.headers) or ""
+            admin = self.settings.admin_key or ""
+            if not admin or not hmac.compare_digest(key.encode(), admin.encode()):
+                raise Unauthenticated("/metrics needs the admin key here.")
+        return Response(self.telemetry.metrics(), media_type="text/plain; version=0.0.4")

@@ -1,0 +1,207 @@
+"""POST /v1/images/generations and /v1/images/edits, and the dry run of both: parse, run the pipeline, render."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from starlette.responses import Response, StreamingResponse
+
+from app import answer as answers
+from app import bodies, errors, inputs, schemas
+from app.answer import Answer
+from app.auth import Caller, Keyring
+from app.config import Config
+from app.events import Frames, alive
+from app.explain import explanation
+from app.pipeline import Pipeline, Ticket
+from app.registry import Registry
+from app.routes import describe
+from app.settings import Settings
+from providers.core.errors import PinholeError
+from providers.core.http import Buffer
+from providers.core.provider import Partial
+from providers.core.types import ImageRequest, Operation, Policy, ResponseFormat
+from providers.kit.clock import Clock
+from providers.kit.lift import Lifted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """The handlers and what they need."""
+
+    pipeline: Pipeline
+    registry: Registry
+    keyring: Keyring
+    fetcher: inputs.Fetcher
+    settings: Settings
+    config: Config
+    clock: Clock
+
+    def router(self) -> APIRouter:
+        """The four routes, to be mounted with and without /v1."""
+        router = APIRouter()
+        for path, operation, body in (
+            ("generations", Operation.GENERATE, describe.GENERATION),
+            ("edits", Operation.EDIT, describe.EDIT),
+        ):
+            for suffix, explain in (("", False), ("/explain", True)):
+                router.add_api_route(
+                    f"/images/{path}{suffix}",
+                    self._handler(operation, explain=explain),
+                    methods=["POST"],
+                    response_class=Response,
+                    openapi_extra=body,
+                    responses=describe.EXPLAINED if explain else describe.ANSWERS,
+                    summary=describe.SUMMARY[operation, explain],
+                    operation_id=f"{operation.value}{'_explain' if explain else ''}",
+                )
+        return router
+
+    def _handler(self, operation: Operation, *, explain: bool) -> Any:
+        async def handle(request: Request) -> Response:
+            ticket = await self._ticket(request, operation)
+            if explain:
+                route, plan = self.pipeline.plan(ticket)
+                shown = explanation(route, plan, self.registry.base_url(route))
+                return JSONResponse(shown)
+            if ticket.request.stream:
+                return await self._stream(request, ticket)
+            answer = await self.pipeline.run(ticket)
+            return Buffers(answers.body(answer), answers.headers(answer))
+
+        return handle
+
+    async def _ticket(self, request: Request, operation: Operation) -> Ticket:
+        caller = self.keyring.caller(request.headers, self.clock.time())
+        started = self.clock.now()
+        wish = await self._read(request, operation, caller)
+        return Ticket(
+            request_id=secrets.token_hex(16),
+            caller=caller,
+            request=wish,
+            form=self._form(request, wish, caller),
+            started=started,
+            seconds=self._seconds(request),
+        )
+
+    async def _read(self, request: Request, operation: Operation, caller: Caller) -> ImageRequest:
+        policy = self._policy(request, caller)
+        forbidden = frozenset() if caller.emulation else frozenset({"mask"})
+        if operation is Operation.EDIT and bodies.media_type(request) == bodies.FORM_TYPE:
+            upload = await bodies.read_form(request, self.settings.max_body_bytes)
+            fields = schemas.from_form(upload.fields)
+            images, mask = await inputs.from_upload(upload)
+        elif operation is Operation.EDIT:
+            document = plain(await bodies.read_json(request, self.settings.max_body_bytes))
+            fields = schemas.from_json(document)
+            images, mask = await inputs.from_references(document, self.fetcher)
+        else:
+            fields = schemas.from_json(plain(await bodies.read_json(request, bodies.GENERATION_BYTES)))
+            images, mask = (), None
+        return schemas.image_request(
+            fields, operation, policy=policy, images=images, mask=mask, forbid_emulation=forbidden
+        )
+
+    def _policy(self, request: Request, caller: Caller) -> Policy:
+        asked = request.headers.get("pinhole-policy", "").strip().lower()
+        if asked and asked not in set(Policy):
+            raise errors.BadInput(
+                f"Pinhole-Policy is '{asked[:20]}'; allowed: strict, lenient.", code="invalid_value"
+            )
+        return Policy(asked) if asked else caller.policy or self.settings.policy
+
+    def _form(self, request: Request, wish: ImageRequest, caller: Caller) -> ResponseFormat | None:
+        """What the caller said, else its key's, else the r9s SDK's habit, else the config's; None is the row's."""
+        if wish.response_format or caller.response_format:
+            return wish.response_format or caller.response_format
+        if is_r9s(request.headers):
+            return ResponseFormat.URL
+        return ResponseFormat(self.config.response_format) if self.config.response_format else None
+
+    def _seconds(self, request: Request) -> float:
+        """The gateway's deadline, shortened by the caller's own and by what its SDK will wait."""
+        asked = [self.settings.deadline_seconds]
+        given = request.headers.get("pinhole-deadline")
+        if given is not None:
+            if (seconds := _number(given)) is None or seconds <= 0:
+                raise errors.BadInput("Pinhole-Deadline must be a number of seconds above 0.", code="invalid_value")
+            asked.append(seconds)
+        patience = _number(request.headers.get("x-stainless-read-timeout", ""))
+        if patience is not None and patience > 0:
+            asked.append(max(1.0, patience - 2))
+        return min(asked)
+
+    async def _stream(self, request: Request, ticket: Ticket) -> Response:
+        """Headers wait for the first event or ten seconds, so that early refusals keep their status."""
+        frames = Frames(
+            operation=ticket.request.operation,
+            created=int(self.clock.time()),
+            model=ticket.request.model,
+            request_id=request.state.request_id,
+            superset=is_r9s(request.headers),
+        )
+        source = alive(self._events(ticket, frames))
+        first = await anext(source)
+
+        async def events() -> AsyncIterator[Buffer]:
+            for buffer in first:
+                yield buffer
+            try:
+                async for buffers in source:
+                    for buffer in buffers:
+                        yield buffer
+            except PinholeError as error:
+                for buffer in frames.failed(error):
+                    yield buffer
+
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
+
+    async def _events(self, ticket: Ticket, frames: Frames) -> AsyncIterator[list[Buffer]]:
+        async for state in self.pipeline.stream(ticket):
+            if isinstance(state, Partial):
+                yield frames.partial(state)
+            elif isinstance(state, Answer):
+                yield frames.completed(state)
+
+
+class Buffers(Response):
+    """A JSON answer sent as its buffers, never joined."""
+
+    def __init__(self, buffers: list[Buffer], headers: Mapping[str, str]) -> None:
+        super().__init__(status_code=200, headers=dict(headers), media_type="application/json")
+        self._buffers = buffers
+        self.headers["content-length"] = str(sum(len(buffer) for buffer in buffers))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - ASGI
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for buffer in self._buffers:
+            await send({"type": "http.response.body", "body": buffer, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def plain(document: Any) -> Any:
+    """The document with lifted strings outside of the images as text again: a prompt may look like base64."""
+    if not isinstance(document, dict):
+        return document
+    return {
+        key: bytes(value.base64).decode() if isinstance(value, Lifted) and key not in {"images", "mask"} else value
+        for key, value in document.items()
+    }
+
+
+def is_r9s(headers: Mapping[str, str]) -> bool:
+    """Whether the caller is the r9s SDK (its user agent ends in its name; r9s 0.9.0, 2026-11-22)."""
+    return "r9s" in headers.get("user-agent", "")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

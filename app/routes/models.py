@@ -1,0 +1,43 @@
+"""GET /v1/models and /v1/models/{id}: the rows, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from app import catalog
+from app.auth import Keyring
+from app.registry import Registry
+from providers.core.errors import ModelNotFound
+from providers.kit.clock import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The handlers and what they need."""
+
+    registry: Registry
+    keyring: Keyring
+    clock: Clock
+
+    def router(self) -> APIRouter:
+        """Both routes, to be mounted with and without /v1."""
+        router = APIRouter()
+        router.add_api_route("/models", self.all, methods=["GET"], summary="The models that can be called now")
+        router.add_api_route("/models/{model:path}", self.one, methods=["GET"], summary="One model and its limits")
+        return router
+
+    async def all(self, request: Request, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the query's name
+        """The models this caller can call now; with `?all=true` the whole catalogue."""
+        caller = self.keyring.caller(request.headers, self.clock.time())
+        return catalog.listed(self.registry.specs if all else self.registry.visible(caller))
+
+    async def one(self, request: Request, model: str) -> dict[str, Any]:
+        """One model by id, `provider/id` or alias; ids may hold slashes, raw or encoded."""
+        caller = self.keyring.caller(request.headers, self.clock.time())
+        spec = self.registry.spec(model)
+        if spec is None or not caller.may_call(spec.id):
+            raise ModelNotFound(f"The model '{model[:100]}' does not exist.", param="model")
+        return catalog.model(spec)

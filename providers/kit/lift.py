@@ -1,0 +1,270 @@
+"""Images leave a JSON document as slices of the received buffer; only the small rest is parsed.
+
+A base64 string holds no quote, so it lies between two neighbouring quotes of the body. Such stretches are found by
+stepping over the body a threshold at a time, and each is replaced by a short token before the rest is parsed. The
+token, like every base64 digit, may not follow a closing quote, so the rest is valid JSON exactly when the body is.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Any, Final
+
+from pybase64 import b64decode
+
+THRESHOLD: Final = 1024
+MAX_DEPTH: Final = 64
+TEXT_LIMIT: Final = 8 << 20
+
+_BLOCK: Final = 128 << 10  # digits decoded at once in a check: 96 KiB of output stay in the cache
+_WINDOW: Final = 64 << 10
+_QUOTE: Final = b'"'
+_DATA_URL: Final = re.compile(rb"data:([\w.+*/-]*)(?:;[\w.+-]+=[\w.+-]*)*;base64,", re.IGNORECASE)
+_DATA_URL_MAX: Final = 256
+_COLON: Final = re.compile(rb"[ \t\r\n]*:")
+_ESCAPE: Final = re.compile(rb"\\(?:/|u00(?:2[bBfF]|3[dD]))")
+
+
+class LiftError(ValueError):
+    """A document is no valid JSON, or a string is no valid base64; the message never quotes either."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lifted:
+    """A base64 string of a document: a read-only slice of the received buffer, which it keeps alive.
+
+    `lift` makes only handles that pass `check`. A received bytearray cannot be resized while a handle lives.
+    """
+
+    base64: memoryview = field(repr=False)
+    media_type: str | None = None  # as declared by a data URL; what it is, its bytes tell
+    prefix: str = ""
+
+    @classmethod
+    def of(cls, value: object) -> Lifted:
+        """The handle of a JSON value: itself, or a short base64 string or data URL. Raises LiftError."""
+        if isinstance(value, Lifted):
+            return value
+        if not isinstance(value, str):
+            raise LiftError("not a base64 string")
+        try:
+            handle = _split(memoryview(value.encode("ascii")))
+        except UnicodeEncodeError:
+            raise LiftError("not valid base64") from None
+        handle.check()
+        return handle
+
+    @property
+    def size(self) -> int:
+        """Length in bytes of what `decode` returns."""
+        digits = len(self.base64) - bytes(self.base64[-2:]).count(b"=")
+        return digits * 3 // 4
+
+    @property
+    def text(self) -> str:
+        """The whole string, data URL prefix included, for a field that wanted text."""
+        return self.prefix + str(self.base64, "ascii")
+
+    def head(self, n: int = 64) -> bytes:
+        """The first n decoded bytes, fewer when there are fewer. Raises LiftError."""
+        return _decode(self.base64[: (n + 2) // 3 * 4])[:n]
+
+    def decode(self) -> bytes:
+        """All decoded bytes: standard alphabet, padding optional, no white space. Raises LiftError."""
+        return _decode(self.base64)
+
+    def check(self) -> None:
+        """Raise LiftError unless `decode` would succeed, without keeping the decoded bytes."""
+        for start in range(0, len(self.base64), _BLOCK):
+            block = self.base64[start : start + _BLOCK]
+            is_last = start + _BLOCK >= len(self.base64)
+            if len(_decode(block)) != len(block) // 4 * 3 and not is_last:
+                raise LiftError("not valid base64")
+
+
+def lift(body: bytes | bytearray | memoryview, *, threshold: int = THRESHOLD, text_limit: int = TEXT_LIMIT) -> Any:
+    """Parse a JSON document; each base64 string or data URL of `threshold` bytes or more becomes a `Lifted`.
+
+    Keys and other long strings stay `str`. Strict: UTF-8, finite numbers, no duplicate keys, at most 64 levels, at
+    most `text_limit` bytes besides the lifted strings. Raises LiftError.
+    """
+    if threshold < 1:
+        raise ValueError("threshold must be positive")
+    view = memoryview(body).toreadonly().cast("B")
+    token = f"lifted-{token_hex(16)}-"  # drawn after the body was received: no sender can write it
+    handles: dict[str, Lifted] = {}
+    pieces: list[memoryview | bytes] = []
+    end = 0
+    for start, stop in _spans(_searchable(view), len(view), threshold):
+        handle = _read(view, start, stop)
+        if handle is not None:
+            name = f"{token}{len(handles)}"
+            handles[name] = handle
+            pieces += (view[end:start], name.encode())
+            end = stop
+    pieces.append(view[end:])
+    if sum(map(len, pieces)) > text_limit:
+        raise LiftError(f"more than {text_limit} bytes of JSON besides valid base64 strings")
+    return _place(_parse(b"".join(pieces)), handles, 0)
+
+
+class _Window:
+    """The two searches of bytes for any other buffer, by copies that stay in the cache."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+
+    def find(self, needle: bytes, start: int) -> int:
+        for base in range(start, len(self._view), _WINDOW):
+            found = bytes(self._view[base : base + _WINDOW]).find(needle)
+            if found >= 0:
+                return base + found
+        return -1
+
+    def rfind(self, needle: bytes, start: int, stop: int) -> int:
+        found = bytes(self._view[start:stop]).rfind(needle)
+        return start + found if found >= 0 else -1
+
+
+def _searchable(view: memoryview) -> bytes | bytearray | _Window:
+    whole = view.obj
+    if isinstance(whole, bytes | bytearray) and len(whole) == len(view):
+        return whole
+    return _Window(view)
+
+
+def _spans(body: bytes | bytearray | _Window, length: int, threshold: int) -> Iterator[tuple[int, int]]:
+    """Every stretch of at least `threshold` bytes between two neighbouring quotes, escaped ones included."""
+    start = body.find(_QUOTE, 0) + 1
+    while start and start + threshold < length:
+        inside = body.rfind(_QUOTE, start, start + threshold)
+        if inside < 0:
+            stop = body.find(_QUOTE, start + threshold)
+            if stop >= 0:
+                yield start, stop
+            start = stop + 1
+        else:
+            start = inside + 1
+
+
+def _read(view: memoryview, start: int, stop: int) -> Lifted | None:
+    """The handle of a stretch, or None when it is no base64, not a whole string, or a key."""
+    content = view[start:stop]
+    handle = _sound(content)
+    if handle is None:
+        plain = _unescape(content)
+        handle = _sound(memoryview(plain)) if plain else None
+    if handle is None or _is_escaped(view, start - 1) or _COLON.match(view, stop + 1):
+        return None
+    return handle
+
+
+def _sound(content: memoryview) -> Lifted | None:
+    handle = _split(content)
+    try:
+        handle.check()
+    except LiftError:
+        return None
+    return handle
+
+
+def _split(content: memoryview) -> Lifted:
+    found = _DATA_URL.match(content[:_DATA_URL_MAX])
+    if found is None:
+        return Lifted(content)
+    media_type = found[1].decode().lower() or None
+    return Lifted(content[found.end() :], media_type, found[0].decode())
+
+
+def _unescape(content: memoryview) -> bytes:
+    r"""A copy without `\/`, `\u002b`, `\u002f`, `\u003d`; empty when there is no escape or another one."""
+    plain = bytes(content)
+    at = plain.find(b"\\")
+    if at < 0 or b"\\\\" in plain:
+        return b""
+    while at >= 0:
+        found = _ESCAPE.match(plain, at)
+        if found is None:
+            return b""
+        letter = json.loads(b'"' + found[0] + b'"').encode()
+        plain = plain.replace(found[0], letter)
+        at = plain.find(b"\\", at)
+    return plain
+
+
+def _is_escaped(view: memoryview, at: int) -> bool:
+    """Whether an odd run of backslashes stands before a position."""
+    width = 64
+    while True:
+        before = bytes(view[max(0, at - width) : at])
+        run = len(before) - len(before.rstrip(b"\\"))
+        if run < width:
+            return run % 2 == 1
+        width *= 8
+
+
+def _decode(digits: memoryview) -> bytes:
+    missing = -len(digits) % 4
+    if missing and digits[-1] == ord("="):
+        raise LiftError("not valid base64")
+    try:
+        return b64decode(bytes(digits) + b"=" * missing if missing else digits, validate=True)
+    except binascii.Error:
+        raise LiftError("not valid base64") from None
+
+
+def _parse(rest: bytes) -> Any:
+    try:
+        return _DECODER.decode(rest.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise LiftError("malformed JSON: not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise LiftError(f"malformed JSON: {error.msg}") from None
+    except RecursionError:
+        raise LiftError(f"JSON nested deeper than {MAX_DEPTH} levels") from None
+    except LiftError:
+        raise
+    except ValueError:
+        raise LiftError("malformed JSON: a number has too many digits") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise LiftError("malformed JSON: an object has the same key twice")
+    return members
+
+
+def _constant(name: str) -> Any:
+    raise LiftError(f"malformed JSON: {name} is not a number")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise LiftError("malformed JSON: a number is out of range")
+    return number
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+
+
+def _place(node: Any, handles: Mapping[str, Lifted], depth: int) -> Any:
+    """The parsed rest with each token changed for its handle, in place."""
+    kind = type(node)
+    if kind is str:
+        return handles.get(node, node)
+    if kind is dict or kind is list:
+        if depth == MAX_DEPTH:
+            raise LiftError(f"JSON nested deeper than {MAX_DEPTH} levels")
+        for key, value in node.items() if kind is dict else enumerate(node):
+            placed = _place(value, handles, depth + 1)
+            if placed is not value:
+                node[key] = placed
+    return node
