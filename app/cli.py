@@ -101,9 +101,7 @@ def models(
         can = "+".join(sorted(operation.value for operation in spec.operations))
         gone = f"  retired {spec.retired_on}" if spec.retired_on else ""
         sizes = spec.sizes.describe()[:60]
-        typer.echo(
-            f"{spec.id:<34} {spec.provider:<10} {can:<14} n<={spec.n.per_request:<3} {sizes}{gone}"
-        )
+        typer.echo(f"{spec.id:<34} {spec.provider:<10} {can:<14} n<={spec.n.per_request:<3} {sizes}{gone}")
 
 
 @cli.command()

@@ -19,7 +19,7 @@ from app.config import Config
 from app.delivery import Delivery
 from app.docs_page import Docs
 from app.ledger import Ledger, MemoryLedger
-from app.limiter import EmbeddedLimiter, Limiter
+from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter
 from app.pipeline import Pipeline
 from app.registry import Registry
 from app.routes.files import Files
@@ -53,18 +53,32 @@ class Seams:
     links: Links
 
 
-def seams(settings: Settings, config: Config) -> Seams:
+def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
     """The real ones. Raises SettingsError."""
     clock = SystemClock()
     ttl = config.storage.ttl_seconds
     return Seams(
         clock=clock,
         transport=HTTPTransport(),
-        limiter=EmbeddedLimiter(clock),
+        limiter=limiter(settings, config, clock, telemetry),
         ledger=MemoryLedger(),
         store=DiskStore(image_folder(settings, config), clock, ttl),
         links=Links(settings.public_url, signing_secrets(settings), clock, ttl),
     )
+
+
+def limiter(settings: Settings, config: Config, clock: Clock, telemetry: Telemetry) -> Limiter:
+    """Redis when REDIS_URL says so, else this process. Raises SettingsError."""
+    if settings.redis_url is None:
+        return EmbeddedLimiter(clock)
+    from app.limiter.redis import RedisLimiter, connect  # noqa: PLC0415 - only gateways with Redis pay for its client
+
+    try:
+        client = connect(settings.redis_url)
+    except ValueError as error:
+        raise SettingsError(f"REDIS_URL cannot be used: {error}.") from None
+    share = config.redis.share if config.redis.on_loss == "open" else None
+    return GuardedLimiter(RedisLimiter(client, clock), clock, telemetry.limiter_lost, share=share)
 
 
 def image_folder(settings: Settings, config: Config) -> Path:
@@ -130,9 +144,9 @@ def create_app(
     config = config if config is not None else config_file.load(settings.config, settings.environ)
     keys = keyring(settings, config)
     refuse_open_door(settings, has_keys=keys.closed)
-    chosen = chosen or seams(settings, config)
-    registry = Registry(providers if providers is not None else discover(), settings, config)
     telemetry = Telemetry()
+    chosen = chosen or seams(settings, config, telemetry)
+    registry = Registry(providers if providers is not None else discover(), settings, config)
     draining = Draining()
     fetcher = Fetcher(chosen.transport, chosen.clock)
     pipeline = Pipeline(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import anyio
+
 from app.answer import Answer, Failure, delivered_adjustments
 from app.auth import Caller
 from app.delivery import Delivered, Delivery
@@ -20,13 +22,14 @@ from app.registry import Registry, Route
 from app.spending import Account
 from app.telemetry import Telemetry
 from providers.core.errors import PinholeError
-from providers.core.plan import Plan, plan
+from providers.core.plan import Call, Plan, plan
 from providers.core.prices import Usage
 from providers.core.provider import Completed, Partial
 from providers.core.types import ImageRequest, ResponseFormat
 from providers.kit.client import Client, Journal
 from providers.kit.clock import Clock
 from providers.kit.fanout import fan_out
+from providers.kit.prepare import prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,8 @@ class Pipeline:
         """The images of a request. Raises PinholeError; whatever happens, the account is settled."""
         route, planned = self.plan(ticket)
         async with self._spend(ticket, route, planned) as account:
-            completed = await self._call(ticket, route, planned, account.journal)
+            calls = await self._prepare(planned)
+            completed = await self._call(ticket, route, calls, account.journal)
             images, failures = await self._deliver(ticket, route, planned, completed)
             return account.delivered(self._answer(route, planned, account, completed, (images, failures)))
 
@@ -76,14 +80,15 @@ class Pipeline:
         route, planned = self.plan(ticket)
         async with self._spend(ticket, route, planned) as account:
             completed = None
-            if len(planned.calls) == 1:
-                call, deadline = planned.calls[0], self._deadline(ticket, route)
+            calls = await self._prepare(planned)
+            if len(calls) == 1:
+                call, deadline = calls[0], self._deadline(ticket, route)
                 async for state in self._client.stream(route.deployment, call, deadline, account.journal):
                     if isinstance(state, Partial):
                         yield state
                     else:
                         completed = state
-            completed = completed or await self._call(ticket, route, planned, account.journal)
+            completed = completed or await self._call(ticket, route, calls, account.journal)
             images, failures = await self._deliver(ticket, route, planned, completed)
             yield account.delivered(self._answer(route, planned, account, completed, (images, failures)))
 
@@ -103,11 +108,15 @@ class Pipeline:
             plan=planned,
         )
 
-    async def _call(self, ticket: Ticket, route: Route, planned: Plan, journal: Journal) -> Completed:
+    async def _prepare(self, planned: Plan) -> tuple[Call, ...]:
+        """The calls, with input images re-encoded where the plan says so; mostly there is nothing to do."""
+        if not planned.fits:
+            return planned.calls
+        return await anyio.to_thread.run_sync(prepared, planned.calls, planned.fits)
+
+    async def _call(self, ticket: Ticket, route: Route, calls: tuple[Call, ...], journal: Journal) -> Completed:
         deadline = self._deadline(ticket, route)
-        return await fan_out(
-            planned.calls, lambda call: self._client.perform(route.deployment, call, deadline, journal)
-        )
+        return await fan_out(calls, lambda call: self._client.perform(route.deployment, call, deadline, journal))
 
     async def _deliver(
         self, ticket: Ticket, route: Route, planned: Plan, completed: Completed

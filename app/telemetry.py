@@ -75,6 +75,14 @@ class Telemetry:
         self._troubles.labels(part).inc()
         log.error("trouble", extra={"fields": {"part": part, "kind": type(error).__name__}})
 
+    def limiter_lost(self, why: str, back: bool) -> None:
+        """The limiter's server went away, or came back."""
+        if back:
+            log.warning("limiter is back")
+            return
+        self._troubles.labels("limiter").inc()
+        log.error("limiter lost", extra={"fields": {"kind": why}})
+
     def metrics(self) -> bytes:
         """The Prometheus text."""
         return generate_latest(self.registry)

@@ -1,6 +1,7 @@
 """Who may do how much: a protocol, and its implementations side by side."""
 
 from app.limiter.embedded import EmbeddedLimiter
+from app.limiter.guarded import GuardedLimiter
 from app.limiter.protocol import Decision, Limiter, Scope, Spend, Standing, Unit
 
-__all__ = ["Decision", "EmbeddedLimiter", "Limiter", "Scope", "Spend", "Standing", "Unit"]
+__all__ = ["Decision", "EmbeddedLimiter", "GuardedLimiter", "Limiter", "Scope", "Spend", "Standing", "Unit"]

@@ -102,6 +102,10 @@ class Decision:
         return min((s for s in self.standings if s.unit is unit), key=lambda s: s.remaining, default=None)
 
 
+class LimiterLost(Exception):
+    """A limiter's server did not answer; nothing is known of what it did."""
+
+
 class Limiter(Protocol):
     """Decides before money is spent and is told after."""
 

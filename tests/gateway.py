@@ -1,0 +1,76 @@
+"""A whole gateway on a real socket, in a thread of its own, for every test that speaks HTTP."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from app import config as config_file
+from app.ledger import MemoryLedger
+from app.limiter import EmbeddedLimiter
+from app.main import Seams, create_app, image_folder, signing_secrets
+from app.settings import load
+from app.store import DiskStore, Links
+from providers.kit.clock import SystemClock
+from providers.kit.transport import HTTPTransport
+
+START_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Where it listens, and what of its inside a test may read."""
+
+    url: str
+    app: FastAPI
+    ledger: MemoryLedger
+
+    @property
+    def v1(self) -> str:
+        """The base URL for SDKs."""
+        return f"{self.url}/v1"
+
+
+@contextmanager
+def running(folder: Path, environ: Mapping[str, str] | None = None, config: str = "") -> Iterator[Gateway]:
+    """A gateway with this environment (the sandbox when none is given) and this config file's text."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(512)
+        port = listener.getsockname()[1]
+        given = {"PINHOLE_SANDBOX": "true"} if environ is None else dict(environ)
+        env = {"PINHOLE_PORT": str(port), "PINHOLE_DATA_DIR": str(folder), **given}
+        settings = load(env)
+        parsed = config_file.parse(config, env)
+        clock = SystemClock()
+        ledger = MemoryLedger()
+        ttl = parsed.storage.ttl_seconds
+        seams = Seams(
+            clock=clock,
+            transport=HTTPTransport(),
+            limiter=EmbeddedLimiter(clock),
+            ledger=ledger,
+            store=DiskStore(image_folder(settings, parsed), clock, ttl),
+            links=Links(settings.public_url, signing_secrets(settings), clock, ttl),
+        )
+        app = create_app(settings, parsed, chosen=seams)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        deadline = time.monotonic() + START_SECONDS
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.started, "the gateway did not start"
+        try:
+            yield Gateway(f"http://127.0.0.1:{port}", app, ledger)
+        finally:
+            server.should_exit = True
+            thread.join(15)

@@ -1,0 +1,87 @@
+"""Rules of a row that look at the input picture: pixels, shape, a mask that must be there, a size around it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from providers.core.errors import InvalidRequest
+from providers.core.fate import Fate
+from providers.core.plan import plan
+from providers.core.sizes import FollowsInput, OfInput, PixelSizes, SizeRule
+from providers.core.spec import ImageCount, Inputs, ModelSpec, PromptLimit
+from providers.core.types import ImageFormat, ImageRequest, InputImage, Operation, Size
+
+SPEC = ModelSpec(
+    id="editor",
+    provider="test",
+    source="this test",
+    checked=date(2026, 11, 22),
+    operations=frozenset({Operation.EDIT}),
+    prompt=PromptLimit(100),
+    sizes=FollowsInput(),
+    n=ImageCount(),
+    inputs=Inputs(max_pixels=10_000, max_elongation=2.5),
+)
+
+
+def picture(width: int, height: int, *, has_alpha: bool = False) -> InputImage:
+    return InputImage(data=b"", format=ImageFormat.PNG, width=width, height=height, has_alpha=has_alpha)
+
+
+def asked(image: InputImage, prompt: str = "x", size: Size | None = None) -> ImageRequest:
+    return ImageRequest(operation=Operation.EDIT, prompt=prompt, images=(image,), size=size)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "message"),
+    [(101, 100, "10100 pixels; at most 10000"), (26, 10, "at most 2.5:1"), (10, 26, "at most 2.5:1")],
+)
+def test_pixels_and_elongation_are_bounded(width: int, height: int, message: str) -> None:
+    """A picture of too many pixels or too long a shape is a violation of image."""
+    with pytest.raises(InvalidRequest, match=message) as caught:
+        plan(asked(picture(width, height)), SPEC)
+    assert (caught.value.param, caught.value.code) == ("image", "invalid_image_size")
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 100), (25, 10), (10, 25)])
+def test_the_bounds_themselves_are_allowed(width: int, height: int) -> None:
+    """The largest area and the longest shape are allowed."""
+    assert plan(asked(picture(width, height)), SPEC).calls
+
+
+def test_a_required_mask_may_be_the_pictures_own() -> None:
+    """Where the model must be told what to edit, a mask or an alpha channel does, and nothing else."""
+    spec = replace(SPEC, inputs=Inputs(mask_required=True))
+    with pytest.raises(InvalidRequest) as caught:
+        plan(asked(picture(10, 10)), spec)
+    assert (caught.value.param, caught.value.code) == ("mask", "missing_required_parameter")
+    assert plan(asked(picture(10, 10, has_alpha=True)), spec).calls
+
+
+def test_an_unused_prompt_is_reported() -> None:
+    """Where the upstream has no field for a prompt, one is taken and reported as unused, and none is needed."""
+    spec = replace(SPEC, prompt=PromptLimit(5, used=False))
+    for prompt in ("much longer than five", ""):
+        made = plan(asked(picture(10, 10), prompt), spec)
+        assert [(fate.param, fate.fate) for fate in made.fates if fate.param == "prompt"] == [
+            ("prompt", Fate.DEFAULTED)
+        ]
+
+
+class Doubled(FollowsInput):
+    """Twice the input."""
+
+    def around(self, size: Size) -> SizeRule:
+        return PixelSizes.of(f"{size.width * 2}x{size.height * 2}")
+
+
+def test_a_size_rule_may_depend_on_the_input() -> None:
+    """A rule that asks for the input's size is given that of the first picture; no other rule is taken for one."""
+    spec = replace(SPEC, sizes=Doubled())
+    assert plan(asked(picture(10, 20), size=Size(20, 40)), spec).calls[0].resolution.wire == Size(20, 40)
+    with pytest.raises(InvalidRequest):
+        plan(asked(picture(10, 20), size=Size(20, 41)), spec)
+    assert not isinstance(PixelSizes.of("1024x1024"), OfInput)
