@@ -22,10 +22,12 @@ from app.ledger import Ledger, MemoryLedger
 from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter
 from app.pipeline import Pipeline
 from app.registry import Registry
+from app.routes.attend import Attendance
 from app.routes.files import Files
 from app.routes.health import Draining, Health
 from app.routes.images import Images
 from app.routes.models import Models
+from app.runs import Runs
 from app.settings import Settings, SettingsError, refuse_open_door
 from app.store import DiskStore, ImageStore, Links
 from app.telemetry import Telemetry
@@ -39,6 +41,8 @@ from providers.kit.retry import RetryRule
 from providers.kit.transport import HTTPTransport, Transport
 
 SWEEP_SECONDS = 60.0
+# A paid call goes on after its caller's deadline; the slowest model known needs minutes, not hours.
+OVERTIME_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,21 +157,24 @@ def create_app(
         registry=registry,
         limiter=chosen.limiter,
         ledger=chosen.ledger,
-        client=Client(chosen.transport, chosen.clock, RetryRule()),
+        client=Client(chosen.transport, chosen.clock, RetryRule(), overtime=OVERTIME_SECONDS),
         delivery=Delivery(chosen.store, chosen.links, fetcher),
         clock=chosen.clock,
         telemetry=telemetry,
     )
+    runs = Runs(chosen.clock)
     app = FastAPI(
         title="Pinhole",
         summary="A self-hosted, OpenAI-compatible gateway for images.",
         version="0.1.0",
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda _: lifespan(chosen, draining),
+        lifespan=lambda _: lifespan(chosen, draining, runs, config.server.drain_seconds),
         redirect_slashes=False,
     )
+    attendance = Attendance(pipeline=pipeline, runs=runs, keyring=keys, clock=chosen.clock)
     images = Images(
+        attendance=attendance,
         pipeline=pipeline,
         registry=registry,
         keyring=keys,
@@ -177,7 +184,7 @@ def create_app(
         clock=chosen.clock,
     )
     models = Models(registry=registry, keyring=keys, clock=chosen.clock)
-    for part in (images, models):
+    for part in (attendance, images, models):
         app.include_router(part.router(), prefix="/v1")
         app.include_router(part.router(), include_in_schema=False)
     app.include_router(Files(store=chosen.store, links=chosen.links).router())
@@ -190,13 +197,14 @@ def create_app(
 
 
 @contextlib.asynccontextmanager
-async def lifespan(chosen: Seams, draining: Draining) -> AsyncIterator[None]:
+async def lifespan(chosen: Seams, draining: Draining, runs: Runs, seconds: float) -> AsyncIterator[None]:
     """Sweeps expired images while the app lives, and closes the seams after."""
     sweeper = asyncio.create_task(_sweep(chosen))
     try:
         yield
     finally:
         draining.started = True
+        await runs.drain(seconds)
         sweeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sweeper

@@ -66,6 +66,14 @@ class Pipeline:
         self._clock = clock
         self._telemetry = telemetry
 
+    async def states(self, ticket: Ticket) -> AsyncIterator[Partial | Answer]:
+        """The way of a request as the states it goes through; the last is its Answer. Raises PinholeError."""
+        if not ticket.request.stream:
+            yield await self.run(ticket)
+            return
+        async for state in self.stream(ticket):
+            yield state
+
     async def run(self, ticket: Ticket) -> Answer:
         """The images of a request. Raises PinholeError; whatever happens, the account is settled."""
         route, planned = self.plan(ticket)

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from app import answer as answers
 from app import bodies, errors, inputs, schemas
-from app.answer import Answer
 from app.auth import Caller, Keyring
 from app.config import Config
-from app.events import Frames, alive
 from app.explain import explanation
 from app.pipeline import Pipeline, Ticket
 from app.registry import Registry
 from app.routes import describe
+from app.routes.attend import Attendance
 from app.settings import Settings
-from providers.core.errors import PinholeError
-from providers.core.http import Buffer
-from providers.core.provider import Partial
 from providers.core.types import ImageRequest, Operation, Policy, ResponseFormat
 from providers.kit.clock import Clock
 from providers.kit.lift import Lifted
@@ -41,6 +36,7 @@ class Images:
     settings: Settings
     config: Config
     clock: Clock
+    attendance: Attendance
 
     def router(self) -> APIRouter:
         """The four routes, to be mounted with and without /v1."""
@@ -67,12 +63,8 @@ class Images:
             ticket = await self._ticket(request, operation)
             if explain:
                 route, plan = self.pipeline.plan(ticket)
-                shown = explanation(route, plan, self.registry.base_url(route))
-                return JSONResponse(shown)
-            if ticket.request.stream:
-                return await self._stream(request, ticket)
-            answer = await self.pipeline.run(ticket)
-            return Buffers(answers.body(answer), answers.headers(answer))
+                return JSONResponse(explanation(route, plan, self.registry.base_url(route)))
+            return await self.attendance.attend(request, ticket)
 
         return handle
 
@@ -135,54 +127,6 @@ class Images:
         if patience is not None and patience > 0:
             asked.append(max(1.0, patience - 2))
         return min(asked)
-
-    async def _stream(self, request: Request, ticket: Ticket) -> Response:
-        """Headers wait for the first event or ten seconds, so that early refusals keep their status."""
-        frames = Frames(
-            operation=ticket.request.operation,
-            created=int(self.clock.time()),
-            model=ticket.request.model,
-            request_id=request.state.request_id,
-            superset=is_r9s(request.headers),
-        )
-        source = alive(self._events(ticket, frames))
-        first = await anext(source)
-
-        async def events() -> AsyncIterator[Buffer]:
-            for buffer in first:
-                yield buffer
-            try:
-                async for buffers in source:
-                    for buffer in buffers:
-                        yield buffer
-            except PinholeError as error:
-                for buffer in frames.failed(error):
-                    yield buffer
-
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
-
-    async def _events(self, ticket: Ticket, frames: Frames) -> AsyncIterator[list[Buffer]]:
-        async for state in self.pipeline.stream(ticket):
-            if isinstance(state, Partial):
-                yield frames.partial(state)
-            elif isinstance(state, Answer):
-                yield frames.completed(state)
-
-
-class Buffers(Response):
-    """A JSON answer sent as its buffers, never joined."""
-
-    def __init__(self, buffers: list[Buffer], headers: Mapping[str, str]) -> None:
-        super().__init__(status_code=200, headers=dict(headers), media_type="application/json")
-        self._buffers = buffers
-        self.headers["content-length"] = str(sum(len(buffer) for buffer in buffers))
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - ASGI
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for buffer in self._buffers:
-            await send({"type": "http.response.body", "body": buffer, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def plain(document: Any) -> Any:
