@@ -11,7 +11,7 @@ help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN) ## Installs what is missing and serves on http://127.0.0.1:8080 in sandbox mode, without any key
-	@PINHOLE_SANDBOX=true exec $(BIN)/pinhole serve
+	@PINHOLE_SANDBOX=$${PINHOLE_SANDBOX:-true} exec $(BIN)/pinhole serve
 
 demo: $(RUN) ## Asks every model of a sandbox gateway for one picture and keeps them in demo/
 	@$(BIN)/python deploy/demo.py demo

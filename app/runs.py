@@ -183,7 +183,7 @@ async def outcome(run: Run, seconds: float, gone: Awaitable[None]) -> Answer | N
 
 
 async def states(run: Run, until: Callable[[], float]) -> AsyncIterator[Partial | Answer]:
-    """Partial images as they come, then the answer. Raises the run's error, or TimeoutError at the end of `until()`."""
+    """Partial images, then the answer. Raises the run's error, or TimeoutError at the end of `until()`."""
     assert run.task is not None  # noqa: S101 - only started runs are attended
     queue: asyncio.Queue[Partial | None] = asyncio.Queue()
     run.listeners.add(queue)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from providers.core import judges, output
+from providers.core import inputs, judges, output
 from providers.core.errors import Violation
 from providers.core.fate import Decision
+from providers.core.inputs import Fit
 from providers.core.output import Output
 from providers.core.sizes import Resolution
 from providers.core.spec import ModelSpec
@@ -29,6 +30,7 @@ class Decisions:
     options: Mapping[str, Any]
     output: Output
     composite: bool
+    fits: tuple[Fit | None, ...]
     partial_images: int
 
     @property
@@ -45,11 +47,12 @@ def decide(request: ImageRequest, spec: ModelSpec) -> Decisions:
     mask = judges.mask(request, spec)
     partials = judges.partial_images(request, spec)
     encoding = output.judge(request, spec)
+    fitting = inputs.judge(request, spec)
     chosen, options = judges.options(request, spec)
     fates = (
         judges.operation(request, spec),
         judges.prompt(request, spec),
-        *judges.images(request, spec),
+        *fitting.fates,
         *(judged.decision for judged in (mask, quality, size, count, partials)),
         *encoding.fates,
         *options,
@@ -64,5 +67,6 @@ def decide(request: ImageRequest, spec: ModelSpec) -> Decisions:
         options={**chosen, **encoding.options},
         output=encoding.output,
         composite=mask.value,
+        fits=fitting.fits,
         partial_images=partials.value,
     )

@@ -8,7 +8,7 @@ from typing import Any
 from providers.core.fate import Decision, Fate, Judgement, became, honoured, quoted, rejected
 from providers.core.options import SDK_DEFAULTS
 from providers.core.sizes import SQUARE, OfInput, Resolution
-from providers.core.spec import Inputs, Mask, ModelSpec
+from providers.core.spec import Mask, ModelSpec
 from providers.core.types import ImageRequest, Operation, Policy, Size
 
 
@@ -28,7 +28,8 @@ def operation(request: ImageRequest, spec: ModelSpec) -> Decision | None:
 def prompt(request: ImageRequest, spec: ModelSpec) -> Decision:
     """A prompt is never cut: it fits or ends the request, under either policy."""
     if not spec.prompt.used:
-        return became("prompt", Fate.DROPPED)
+        # Clients must send one to every model; a model without prompts has its own default for it.
+        return became("prompt", Fate.DEFAULTED)
     if not request.prompt.strip():
         return rejected("prompt", "'prompt' is required and may not be empty.", code="missing_required_parameter")
     length = spec.prompt.measure(request.prompt)
@@ -147,46 +148,6 @@ def option(param: str, value: object, request: ImageRequest, spec: ModelSpec) ->
     said = "" if isinstance(value, str) and len(value) > 60 else f" was {quoted(value)};"  # noqa: PLR2004
     message = f"'{param}'{said} {quoted(spec.id)} takes {rule.describe()}."
     return rejected(param, message, nearest=None if nearest is None else str(nearest))
-
-
-def images(request: ImageRequest, spec: ModelSpec) -> Iterator[Decision]:
-    """The input images of an edit: count, bytes, formats, edges."""
-    if request.operation is not Operation.EDIT:
-        return
-    if not request.images:
-        yield rejected("image", "'image' is required: send one or more files.", code="missing_required_parameter")
-        return
-    inputs = spec.inputs
-    if inputs is None:
-        return
-    if len(request.images) > inputs.count:
-        message = f"{len(request.images)} images were sent; {quoted(spec.id)} takes at most {inputs.count}."
-        yield rejected("image", message, code="too_many_images")
-    problems = [problem for image in request.images for problem in _image(image.name, image, inputs)]
-    yield from problems or [honoured("image")]
-
-
-def _image(name: str, image: Any, inputs: Inputs) -> Iterator[Decision]:
-    if image.format not in inputs.formats:
-        allowed = ", ".join(inputs.formats)
-        yield rejected(
-            name, f"'{name}' is a {image.format} file; allowed: {allowed}.", code="unsupported_file_mimetype"
-        )
-    if len(image.data) > inputs.max_bytes:
-        message = f"'{name}' has {len(image.data)} bytes; at most {inputs.max_bytes} are allowed."
-        yield rejected(name, message, code="image_too_large")
-    edges = (image.width, image.height)
-    if not inputs.min_edge <= min(edges) <= max(edges) <= inputs.max_edge:
-        message = f"'{name}' is {image.size}; edges must be {inputs.min_edge} to {inputs.max_edge} pixels."
-        yield rejected(name, message, code="invalid_image_size")
-    if image.size.pixels > inputs.max_pixels:
-        message = f"'{name}' has {image.size.pixels} pixels; at most {inputs.max_pixels} are allowed."
-        yield rejected(name, message, code="invalid_image_size")
-    if image.size.elongation > inputs.max_elongation:
-        message = f"'{name}' is {image.size}; long to short may be at most {inputs.max_elongation:g}:1."
-        yield rejected(name, message, code="invalid_image_size")
-    if inputs.square and image.width != image.height:
-        yield rejected(name, f"'{name}' is {image.size}; it must be square.", code="invalid_image_size")
 
 
 def mask(request: ImageRequest, spec: ModelSpec) -> Judgement[bool]:

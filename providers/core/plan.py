@@ -10,6 +10,7 @@ from typing import Any
 from providers.core.decide import Decisions, decide
 from providers.core.errors import InvalidRequest
 from providers.core.fate import Decision, Fate, Shown
+from providers.core.inputs import Fit
 from providers.core.options import IntRange
 from providers.core.output import Output
 from providers.core.sizes import Resolution
@@ -72,6 +73,7 @@ class Plan:
     adjustments: tuple[Adjustment, ...]
     output: Output
     mask: InputImage | None = field(default=None, repr=False)
+    fits: tuple[Fit | None, ...] = ()
     cost: int | None
 
     @property
@@ -104,6 +106,7 @@ def plan(request: ImageRequest, spec: ModelSpec, noted: tuple[Adjustment, ...] =
         adjustments=(*noted, *_adjustments(decisions.fates)),
         output=decisions.output,
         mask=request.mask if decisions.composite else None,
+        fits=decisions.fits if any(decisions.fits) else (),
         cost=cost(spec, decisions, len(request.images)),
     )
 

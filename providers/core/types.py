@@ -146,7 +146,7 @@ class InputImage:
     """An image of the caller, checked by structure: its bytes and what its header says.
 
     `data` is a buffer of the received body (or of a spooled file), never a copy made for convenience.
-    `width` and `height` are upright, after EXIF orientation.
+    `width` and `height` are upright, after EXIF orientation. `deep` is more than eight bits a channel, or CMYK.
     """
 
     data: bytes | memoryview = field(repr=False)
@@ -155,6 +155,7 @@ class InputImage:
     height: int
     has_alpha: bool = False
     orientation: int = 1
+    deep: bool = False
     name: str = "image"
     digest: str = ""
 

@@ -64,10 +64,12 @@ class Journal:
 class Client:
     """Performs calls. `deadline` is the clock's `now()` at which the caller gives up."""
 
-    def __init__(self, transport: Transport, clock: Clock, retry: RetryRule) -> None:
+    def __init__(self, transport: Transport, clock: Clock, retry: RetryRule, *, overtime: float = 0.0) -> None:
+        """`overtime` is how many seconds beyond the deadline a call that was sent may still take to its end."""
         self._transport = transport
         self._clock = clock
         self._retry = retry
+        self._overtime = overtime
 
     async def perform(self, deployment: Deployment, call: Call, deadline: float, journal: Journal) -> Completed:
         """All images of a call. Raises UpstreamFailure."""
@@ -189,7 +191,7 @@ class Client:
         remaining = deadline - self._clock.now()
         if remaining <= 0:
             raise UpstreamTimeout("The deadline passed before the upstream was asked.", billed=False)
-        return remaining
+        return remaining + self._overtime
 
 
 def wire(deployment: Deployment, request: HTTPRequest) -> WireRequest:

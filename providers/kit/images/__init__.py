@@ -1,65 +1,62 @@
-"""What an image is, told by its bytes: format and size from the head, soundness from the structure, no decoding."""
+"""What an image is, told by its bytes: format, size and soundness from its structure, no pixel decoded."""
 
 from __future__ import annotations
 
-from providers.core.http import Buffer
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
 from providers.core.types import ImageFormat
-from providers.kit.images import jpeg, png, webp
+from providers.kit.images import gif, jpeg, png, webp
 from providers.kit.images.facts import ImageError, ImageFacts
 
 __all__ = ["ImageError", "ImageFacts", "dimensions", "inspect", "sniff"]
 
+_INSPECT: Final[Mapping[ImageFormat, Callable[[memoryview], ImageFacts]]] = MappingProxyType(
+    {
+        ImageFormat.PNG: png.inspect,
+        ImageFormat.JPEG: jpeg.inspect,
+        ImageFormat.WEBP: webp.inspect,
+        ImageFormat.GIF: gif.inspect,
+    }
+)
+_DIMENSIONS: Final[Mapping[ImageFormat, Callable[[memoryview], tuple[int, int] | None]]] = MappingProxyType(
+    {
+        ImageFormat.PNG: png.dimensions,
+        ImageFormat.JPEG: jpeg.dimensions,
+        ImageFormat.WEBP: webp.dimensions,
+        ImageFormat.GIF: gif.dimensions,
+    }
+)
 
-def sniff(head: Buffer) -> ImageFormat | None:
-    """The format by its magic bytes; None for anything else (SVG, HEIC, text). 12 bytes are enough."""
+
+def sniff(head: bytes | bytearray | memoryview) -> ImageFormat | None:
+    """The format of an image from its first 12 bytes; None for SVG and everything else."""
     start = bytes(head[:12])
-    if start.startswith(png.MAGIC):
+    if start.startswith(png.SIGNATURE):
         return ImageFormat.PNG
-    if start.startswith(jpeg.MAGIC):
+    if start.startswith(b"\xff\xd8\xff"):
         return ImageFormat.JPEG
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+    if start.startswith(b"RIFF") and start[8:] == b"WEBP":
         return ImageFormat.WEBP
-    if start[:6] in {b"GIF87a", b"GIF89a"}:
+    if start.startswith((b"GIF87a", b"GIF89a")):
         return ImageFormat.GIF
     return None
 
 
-def inspect(data: Buffer) -> ImageFacts:
-    """The facts of a whole image whose structure is sound to its end. Raises ImageError."""
-    view = memoryview(data)
-    found = sniff(view)
-    if found is ImageFormat.PNG:
-        return png.inspect(view)
-    if found is ImageFormat.JPEG:
-        return jpeg.inspect(view)
-    if found is ImageFormat.WEBP:
-        return webp.inspect(view)
-    if found is ImageFormat.GIF:
-        return _gif(view)
-    raise ImageError("not a picture of a known format" if view else "an empty file")
+def inspect(data: bytes | bytearray | memoryview) -> ImageFacts:
+    """The facts of a whole image, its structure checked to the end. Raises ImageError."""
+    image_format = sniff(data)
+    if image_format is None:
+        raise ImageError("not a PNG, JPEG, WebP or GIF image")
+    return _INSPECT[image_format](memoryview(data))
 
 
-def dimensions(head: Buffer) -> tuple[int, int] | None:
-    """Width and height from the first bytes (a JPEG may need some kilobytes); None when they do not tell."""
-    view = memoryview(head)
-    found = sniff(view)
-    try:
-        if found is ImageFormat.PNG:
-            return png.dimensions(view)
-        if found is ImageFormat.JPEG:
-            return jpeg.dimensions(view)
-        if found is ImageFormat.WEBP:
-            return webp.dimensions(view)
-        if found is ImageFormat.GIF:
-            facts = _gif(view)
-            return facts.width, facts.height
-    except ImageError:
-        return None
-    return None
+def dimensions(head: bytes | bytearray | memoryview) -> tuple[int, int] | None:
+    """Stored width and height in pixels, before orientation; None when the head does not tell.
 
-
-def _gif(view: memoryview) -> ImageFacts:
-    if len(view) < 13:  # noqa: PLR2004 - the header and the screen descriptor
-        raise ImageError("a truncated GIF")
-    width, height = int.from_bytes(view[6:8], "little"), int.from_bytes(view[8:10], "little")
-    return ImageFacts(format=ImageFormat.GIF, width=width, height=height, animated=True, bytes=len(view))
+    30 bytes suffice for PNG, WebP and GIF; a JPEG tells behind its metadata, mostly within a few KiB.
+    """
+    image_format = sniff(head)
+    found = _DIMENSIONS[image_format](memoryview(head)) if image_format else None
+    return found if found and all(found) else None

@@ -1,91 +1,102 @@
-"""JPEG by its markers (ITU T.81): every segment to the end of the image; coded data is searched, not decoded."""
+"""JPEG (ITU T.81): every marker segment and scan, from SOI to the image's own EOI."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from providers.core.types import ImageFormat
-from providers.kit.images.facts import ImageError, ImageFacts, orientation
+from providers.kit.images.exif import PREFIX, orientation
+from providers.kit.images.facts import MAX_PARTS, ImageError, ImageFacts
 
-MAGIC: Final = b"\xff\xd8\xff"
-_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_BARE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
-_SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
-_EXIF: Final = b"Exif\x00\x00"
+_SOI, _EOI, _SOS, _APP1, _TEM = 0xD8, 0xD9, 0xDA, 0xE1, 0x01
+_RESTARTS: Final = range(0xD0, 0xD8)
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
+_MARKER: Final = re.compile(rb"\xff+([^\xff])", re.DOTALL)
+_AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_FRAME_HEAD: Final = 6
 
 
 def inspect(view: memoryview) -> ImageFacts:
-    """The facts of a whole JPEG. Raises ImageError."""
+    """The facts of a JPEG. Raises ImageError."""
     size: tuple[int, int] | None = None
-    turn, scans, end = 1, 0, 0
-    for marker, body, after in _segments(view):
-        if marker in _FRAMES and size is None:
-            size = _size(body)
-        elif marker == _APP1 and bytes(body[:6]) == _EXIF:
-            turn = orientation(body[6:])
-        scans += marker == _SCAN
-        end = after if marker == _END else end
-    if not end or size is None or not scans:
-        raise ImageError("a truncated JPEG")
+    scans = 0
+    turned: int | None = None
+    end = 0
+    for marker, data, end in _segments(view):  # noqa: B007 - the end of the last one is used
+        if marker in _FRAMES:
+            if size:
+                raise ImageError("corrupt JPEG: two frames")
+            size = _frame(data)
+        elif marker == _SOS:
+            if not size or not data or len(data) != 4 + 2 * data[0]:
+                raise ImageError("corrupt JPEG: misplaced scan")
+            scans += 1
+        elif marker == _APP1 and turned is None and data[: len(PREFIX)] == PREFIX:
+            turned = orientation(data)
+    if not size or not scans:
+        raise ImageError("corrupt JPEG: no image data")
     return ImageFacts(
         format=ImageFormat.JPEG,
         width=size[0],
         height=size[1],
-        orientation=turn,
+        orientation=turned or 1,
         bytes=len(view),
         trailing=len(view) - end,
     )
 
 
-def dimensions(view: memoryview) -> tuple[int, int]:
-    """Width and height from the frame header, which may lie some kilobytes in. Raises ImageError."""
-    for marker, body, _ in _segments(view):
-        if marker in _FRAMES:
-            return _size(body)
-        if marker == _SCAN:
-            break
-    raise ImageError("a truncated JPEG")
-
-
-def _size(body: memoryview) -> tuple[int, int]:
-    if len(body) < 6:  # noqa: PLR2004 - precision, height, width, components
-        raise ImageError("a damaged JPEG")
-    return int.from_bytes(body[3:5], "big"), int.from_bytes(body[1:3], "big")
+def dimensions(head: memoryview) -> tuple[int, int] | None:
+    """Width and height, if the frame header is within the head."""
+    try:
+        return next((_frame(data) for marker, data, _ in _segments(head) if marker in _FRAMES), None)
+    except ImageError:
+        return None
 
 
 def _segments(view: memoryview) -> Iterator[tuple[int, memoryview, int]]:
-    """Marker, body and the place behind it; the coded data behind a scan's header is passed over."""
-    data = view.obj if isinstance(view.obj, bytes) and len(view.obj) == len(view) else bytes(view)
+    """Marker, payload and end offset of each segment; scans are skipped, EOI is the last."""
     at = 2
-    while True:
-        while at < len(data) and data[at] == 0xFF and data[at + 1 : at + 2] == b"\xff":  # noqa: PLR2004 - fill bytes
-            at += 1
-        if at + 2 > len(data) or data[at] != 0xFF:  # noqa: PLR2004 - every marker starts so
-            raise ImageError("a truncated JPEG" if at + 2 > len(data) else "a damaged JPEG")
-        marker = data[at + 1]
-        at += 2
-        if marker == _END:
+    for _ in range(MAX_PARTS):
+        found = _MARKER.match(view, at)
+        if found is None:
+            raise ImageError(
+                "corrupt JPEG: no marker" if view[at : at + 1] not in (b"", b"\xff") else "truncated JPEG"
+            )
+        marker, at = found[1][0], found.end()
+        if marker == _EOI:
             yield marker, view[at:at], at
             return
-        if marker in _BARE:
+        if marker in (0, _SOI):
+            raise ImageError("corrupt JPEG: misplaced marker")
+        if marker == _TEM or marker in _RESTARTS:
             continue
-        length = int.from_bytes(data[at : at + 2], "big")
-        if length < 2 or at + length > len(data):  # noqa: PLR2004 - the length counts itself
-            raise ImageError("a truncated JPEG")
-        body = view[at + 2 : at + length]
-        at += length
-        yield marker, body, at
-        if marker == _SCAN:
-            at = _after_scan(data, at)
+        end = at + _length(view, at)
+        yield marker, view[at + 2 : end], end
+        at = _scan_end(view, end) if marker == _SOS else end
+    raise ImageError("corrupt JPEG: too many segments")
 
 
-def _after_scan(data: bytes, at: int) -> int:
-    """The next marker that is neither a stuffed byte nor a restart."""
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 1 >= len(data):
-            raise ImageError("a truncated JPEG")
-        if data[at + 1] and data[at + 1] not in _BARE and data[at + 1] != 0xFF:  # noqa: PLR2004 - a real marker
-            return at
-        at += 1 if data[at + 1] == 0xFF else 2  # noqa: PLR2004 - fill byte, else a stuffed or restart pair
+def _length(view: memoryview, at: int) -> int:
+    if len(view) - at < 2:  # noqa: PLR2004 - two bytes tell a segment's length
+        raise ImageError("truncated JPEG")
+    length = int.from_bytes(view[at : at + 2])
+    if length < 2:  # noqa: PLR2004 - which counts itself
+        raise ImageError("corrupt JPEG: impossible segment")
+    if at + length > len(view):
+        raise ImageError("truncated JPEG")
+    return length
+
+
+def _scan_end(view: memoryview, start: int) -> int:
+    found = _AFTER_SCAN.search(view, start)
+    if found is None:
+        raise ImageError("truncated JPEG")
+    return found.start()
+
+
+def _frame(data: memoryview) -> tuple[int, int]:
+    if len(data) < _FRAME_HEAD or len(data) != _FRAME_HEAD + 3 * data[5] or not data[5]:
+        raise ImageError("corrupt JPEG: impossible frame")
+    return int.from_bytes(data[3:5]), int.from_bytes(data[1:3])

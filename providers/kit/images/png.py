@@ -1,72 +1,86 @@
-"""PNG by its chunks (W3C PNG, third edition): every length and every CRC, from the signature to IEND."""
+"""PNG (ISO/IEC 15948): every chunk with its CRC, from IHDR to IEND."""
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator
 from typing import Final
 
 from providers.core.types import ImageFormat
-from providers.kit.images.facts import ImageError, ImageFacts, orientation
+from providers.kit.images.exif import orientation
+from providers.kit.images.facts import MAX_PARTS, ImageError, ImageFacts
 
-MAGIC: Final = b"\x89PNG\r\n\x1a\n"
-_ALPHA: Final = frozenset({4, 6})
-_HEADER: Final = 13
-_DEPTHS: Final = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
+SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_CRITICAL: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+_DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
+_PALETTE: Final = 3
+_ALPHA: Final = 4  # bit of the colour type
+_LARGEST: Final = 0x7FFFFFFF
+_IHDR: Final = struct.Struct(">IIBBBBB")
 
 
 def inspect(view: memoryview) -> ImageFacts:
-    """The facts of a whole PNG. Raises ImageError."""
-    width, height = dimensions(view)
-    seen: list[bytes] = []
-    turn, end = 1, 0
-    for kind, body, after in _chunks(view):
-        if (kind == b"IHDR") != (not seen):
-            raise ImageError("a PNG whose first chunk is not its only IHDR")
-        if kind == b"eXIf":
-            turn = orientation(body)
-        seen.append(kind)
-        end = after
-    if seen[-1:] != [b"IEND"]:
-        raise ImageError("a truncated PNG")
-    if b"IDAT" not in seen:
-        raise ImageError("a PNG without pixels")
+    """The facts of a PNG. Raises ImageError."""
+    chunks = _chunks(view)
+    kind, header, end = next(chunks)
+    if kind != b"IHDR" or len(header) != _IHDR.size:
+        raise ImageError("corrupt PNG: no IHDR first")
+    width, height, depth, colour, *methods = _IHDR.unpack(header)
+    if depth not in _DEPTHS.get(colour, ()) or max(width, height) > _LARGEST or any(m > 1 for m in methods):
+        raise ImageError("corrupt PNG: impossible header")
+    seen: dict[bytes, memoryview] = {}
+    last = kind
+    for kind, data, end in chunks:  # noqa: B007 - the end of the last one is used
+        _check_order(kind, last, seen)
+        seen.setdefault(kind, data)
+        last = kind
+    if b"IDAT" not in seen or (colour == _PALETTE and b"PLTE" not in seen):
+        raise ImageError("corrupt PNG: no image data")
     return ImageFacts(
         format=ImageFormat.PNG,
         width=width,
         height=height,
-        has_alpha=view[25] in _ALPHA or b"tRNS" in seen,
-        animated=b"acTL" in seen,
-        orientation=turn,
+        has_alpha=bool(colour & _ALPHA) or b"tRNS" in seen,
+        animated=int.from_bytes(seen.get(b"acTL", view[:0])[:4]) > 1,
+        orientation=orientation(seen.get(b"eXIf", view[:0])),
         bytes=len(view),
         trailing=len(view) - end,
     )
 
 
-def dimensions(view: memoryview) -> tuple[int, int]:
-    """Width and height from the first 33 bytes. Raises ImageError."""
-    if len(view) < 33 or bytes(view[12:16]) != b"IHDR" or _number(view, 8) != _HEADER:  # noqa: PLR2004 - up to IHDR's CRC
-        raise ImageError("a truncated PNG")
-    if view[24] not in _DEPTHS.get(view[25], set()):
-        raise ImageError("a PNG of an unknown colour type")
-    return _number(view, 16), _number(view, 20)
+def dimensions(head: memoryview) -> tuple[int, int] | None:
+    """Width and height from the first 24 bytes."""
+    if len(head) < 24 or head[12:16] != b"IHDR":  # noqa: PLR2004 - signature, chunk head, two integers
+        return None
+    width, height = struct.unpack_from(">II", head, 16)
+    return width, height
 
 
 def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
-    at = len(MAGIC)
-    while at < len(view):
-        length = _number(view, at)
-        end = at + 12 + length
+    """Type, data and end offset of each chunk up to IEND, each with a right CRC."""
+    at = len(SIGNATURE)
+    for _ in range(MAX_PARTS):
+        if len(view) - at < 12:  # noqa: PLR2004 - length, type, CRC
+            raise ImageError("truncated PNG")
+        size = int.from_bytes(view[at : at + 4])
+        end = at + 12 + size
         if end > len(view):
-            raise ImageError("a truncated PNG")
-        if zlib.crc32(view[at + 4 : end - 4]) != _number(view, end - 4):
-            raise ImageError("a damaged PNG")
+            raise ImageError("truncated PNG")
+        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+            raise ImageError("corrupt PNG: wrong checksum")
         kind = bytes(view[at + 4 : at + 8])
         yield kind, view[at + 8 : end - 4], end
         if kind == b"IEND":
             return
         at = end
+    raise ImageError("corrupt PNG: too many chunks")
 
 
-def _number(view: memoryview, at: int) -> int:
-    return int.from_bytes(view[at : at + 4], "big")
+def _check_order(kind: bytes, last: bytes, seen: dict[bytes, memoryview]) -> None:
+    if kind == b"IHDR":
+        raise ImageError("corrupt PNG: two headers")
+    if kind == b"IDAT" and last != b"IDAT" and kind in seen:
+        raise ImageError("corrupt PNG: image data in two places")
+    if kind[0] & 0x20 == 0 and kind not in _CRITICAL:
+        raise ImageError("corrupt PNG: unknown critical chunk")
