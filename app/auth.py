@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
+from typing import Protocol
 
-from app.config import Limits
+from app.config import KeyFields, Limits
 from app.errors import Unauthenticated
 from providers.core.types import Policy, ResponseFormat
 
@@ -44,18 +45,47 @@ def presented(headers: Mapping[str, str]) -> str | None:
     return headers.get("api-key") or headers.get("x-api-key") or None
 
 
-class Keyring:
-    """The static keys of the environment and the config file, compared by digest in constant time."""
+def of_fields(key_id: str, entry: KeyFields) -> Caller:
+    """The caller that a key's fields describe."""
+    return Caller(
+        id=key_id,
+        name=entry.name,
+        models=entry.models,
+        policy=Policy(entry.policy) if entry.policy else None,
+        response_format=ResponseFormat(entry.response_format) if entry.response_format else None,
+        limits=entry.limits,
+        user_limits=entry.user_limits,
+        expires=entry.expires,
+        emulation=entry.emulation == "allow",
+    )
 
-    def __init__(self, keys: Sequence[tuple[str, Caller]]) -> None:
+
+class KeyStore(Protocol):
+    """Where dynamic keys live."""
+
+    async def find(self, key: str) -> Caller | None:
+        """The caller of a key that this store made and that is not revoked."""
+
+
+class Keyring:
+    """Static keys of the environment and the config file, then dynamic ones. Compared in constant time.
+
+    `admin_key` opens the admin routes alone: as a caller's key it is refused.
+    """
+
+    def __init__(
+        self, keys: Sequence[tuple[str, Caller]], *, admin_key: str | None = None, store: KeyStore | None = None
+    ) -> None:
         self._callers = [(_digest(key), caller) for key, caller in keys]
+        self._admin = _digest(admin_key) if admin_key else None
+        self._store = store
 
     @property
     def closed(self) -> bool:
-        """Whether a key is needed at all."""
-        return bool(self._callers)
+        """Whether a key is needed at all: as soon as there is one, or somebody who can make one."""
+        return bool(self._callers) or self._admin is not None
 
-    def caller(self, headers: Mapping[str, str], now: float) -> Caller:
+    async def caller(self, headers: Mapping[str, str], now: float) -> Caller:
         """The caller of a request at Unix time `now`. Raises Unauthenticated."""
         if not self.closed:
             return ANONYMOUS
@@ -64,11 +94,19 @@ class Keyring:
             raise Unauthenticated("No API key was sent. Use the header Authorization: Bearer <key>.")
         digest = _digest(key)
         found = [caller for known, caller in self._callers if hmac.compare_digest(known, digest)]
+        if not found and self._store is not None:
+            found = [caller for caller in (await self._store.find(key),) if caller]
         if not found:
             raise Unauthenticated("The API key is not valid.")
         if found[0].expires and found[0].expires.timestamp() <= now:
             raise Unauthenticated("The API key has expired.")
         return found[0]
+
+    def admin(self, headers: Mapping[str, str]) -> None:
+        """Let the admin key pass. Raises Unauthenticated."""
+        key = presented(headers)
+        if self._admin is None or key is None or not hmac.compare_digest(self._admin, _digest(key)):
+            raise Unauthenticated("This needs the admin key.")
 
 
 def _digest(key: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 
-from app import catalog
+from app import admin_cli, catalog
 from app import config as config_file
 from app.caller import Wish, ask, explained, saved
 from app.main import create_app
@@ -24,6 +24,9 @@ from app.telemetry import configure_logging
 from providers import discover
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="An OpenAI-compatible gateway for images.")
+cli.add_typer(admin_cli.db, name="db")
+cli.add_typer(admin_cli.keys, name="keys")
+cli.command()(admin_cli.usage)
 Model = Annotated[str | None, typer.Option(help="Model name; the default model when left out.")]
 Size = Annotated[str | None, typer.Option(help="1024x1024, 16:9 or auto.")]
 Quality = Annotated[str | None, typer.Option(help="auto, low, medium, high, xhigh, max, standard, hd or 4k.")]

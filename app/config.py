@@ -67,11 +67,10 @@ class ModelEntry(Strict):
     deadline_seconds: float | None = Field(None, gt=0)
 
 
-class KeyEntry(Strict):
-    """A caller."""
+class KeyFields(Strict):
+    """What a caller's key allows."""
 
     name: str = Field(min_length=1, max_length=100)
-    key: SecretStr
     models: tuple[str, ...] = ("*",)
     policy: Literal["strict", "lenient"] | None = None
     response_format: Literal["url", "b64_json"] | None = None
@@ -80,6 +79,12 @@ class KeyEntry(Strict):
     expires: datetime | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
     emulation: Literal["allow", "forbid"] = "allow"
+
+
+class KeyEntry(KeyFields):
+    """A caller of the config file."""
+
+    key: SecretStr
 
 
 class Storage(Strict):

@@ -14,14 +14,19 @@ from fastapi import FastAPI
 
 from app import config as config_file
 from app import edge
-from app.auth import Caller, Keyring
+from app.auth import Caller, Keyring, KeyStore, of_fields
 from app.config import Config
 from app.delivery import Delivery
 from app.docs_page import Docs
-from app.ledger import Ledger, MemoryLedger
+from app.keys import Keys
+from app.ledger import Ledger
+from app.ledger.database import engine, prepare
+from app.ledger.spent import spent_today
+from app.ledger.sql import SQLLedger
 from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter
 from app.pipeline import Pipeline
 from app.registry import Registry
+from app.routes.admin import Admin
 from app.routes.attend import Attendance
 from app.routes.files import Files
 from app.routes.health import Draining, Health
@@ -33,7 +38,6 @@ from app.store import DiskStore, ImageStore, Links
 from app.telemetry import Telemetry
 from providers import discover
 from providers.core.provider import Provider
-from providers.core.types import Policy, ResponseFormat
 from providers.kit.client import Client
 from providers.kit.clock import Clock, SystemClock
 from providers.kit.fetch import Fetcher
@@ -55,26 +59,31 @@ class Seams:
     ledger: Ledger
     store: ImageStore
     links: Links
+    keys: Keys | None = None
 
 
 def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
     """The real ones. Raises SettingsError."""
     clock = SystemClock()
+    found = signing_secrets(settings)
+    database = engine(settings)
+    ledger = SQLLedger(database, clock, hash_users=config.ledger.hash_users, pepper=found[0])
     ttl = config.storage.ttl_seconds
     return Seams(
         clock=clock,
         transport=HTTPTransport(),
-        limiter=limiter(settings, config, clock, telemetry),
-        ledger=MemoryLedger(),
+        limiter=limiter(settings, config, clock, ledger, telemetry),
+        ledger=ledger,
         store=DiskStore(image_folder(settings, config), clock, ttl),
-        links=Links(settings.public_url, signing_secrets(settings), clock, ttl),
+        links=Links(settings.public_url, found, clock, ttl),
+        keys=Keys(database, found, clock),
     )
 
 
-def limiter(settings: Settings, config: Config, clock: Clock, telemetry: Telemetry) -> Limiter:
+def limiter(settings: Settings, config: Config, clock: Clock, ledger: Ledger, telemetry: Telemetry) -> Limiter:
     """Redis when REDIS_URL says so, else this process. Raises SettingsError."""
     if settings.redis_url is None:
-        return EmbeddedLimiter(clock)
+        return EmbeddedLimiter(clock, spent_today(ledger, clock))
     from app.limiter.redis import RedisLimiter, connect  # noqa: PLC0415 - only gateways with Redis pay for its client
 
     try:
@@ -82,7 +91,9 @@ def limiter(settings: Settings, config: Config, clock: Clock, telemetry: Telemet
     except ValueError as error:
         raise SettingsError(f"REDIS_URL cannot be used: {error}.") from None
     share = config.redis.share if config.redis.on_loss == "open" else None
-    return GuardedLimiter(RedisLimiter(client, clock), clock, telemetry.limiter_lost, share=share)
+    return GuardedLimiter(
+        RedisLimiter(client, clock, spent_today(ledger, clock)), clock, telemetry.limiter_lost, share=share
+    )
 
 
 def image_folder(settings: Settings, config: Config) -> Path:
@@ -114,27 +125,11 @@ def signing_secrets(settings: Settings) -> list[bytes]:
         ) from None
 
 
-def keyring(settings: Settings, config: Config) -> Keyring:
+def keyring(settings: Settings, config: Config, store: KeyStore | None) -> Keyring:
     """The callers of the environment and of the config file."""
     plain = [(key, Caller(id=f"env-{i}", name=f"key-{i}")) for i, key in enumerate(settings.api_keys, 1)]
-    named = [
-        (
-            entry.key.get_secret_value(),
-            Caller(
-                id=entry.name,
-                name=entry.name,
-                models=entry.models,
-                policy=Policy(entry.policy) if entry.policy else None,
-                response_format=ResponseFormat(entry.response_format) if entry.response_format else None,
-                limits=entry.limits,
-                user_limits=entry.user_limits,
-                expires=entry.expires,
-                emulation=entry.emulation == "allow",
-            ),
-        )
-        for entry in config.keys
-    ]
-    return Keyring([*plain, *named])
+    named = [(entry.key.get_secret_value(), of_fields(entry.name, entry)) for entry in config.keys]
+    return Keyring([*plain, *named], admin_key=settings.admin_key, store=store)
 
 
 def create_app(
@@ -146,10 +141,10 @@ def create_app(
 ) -> FastAPI:
     """The application. Raises SettingsError."""
     config = config if config is not None else config_file.load(settings.config, settings.environ)
-    keys = keyring(settings, config)
-    refuse_open_door(settings, has_keys=keys.closed)
     telemetry = Telemetry()
     chosen = chosen or seams(settings, config, telemetry)
+    keys = keyring(settings, config, chosen.keys)
+    refuse_open_door(settings, has_keys=keys.closed)
     registry = Registry(providers if providers is not None else discover(), settings, config)
     draining = Draining()
     fetcher = Fetcher(chosen.transport, chosen.clock)
@@ -187,6 +182,9 @@ def create_app(
     for part in (attendance, images, models):
         app.include_router(part.router(), prefix="/v1")
         app.include_router(part.router(), include_in_schema=False)
+    if chosen.keys is not None:
+        admin = Admin(keyring=keys, keys=chosen.keys, ledger=chosen.ledger, clock=chosen.clock)
+        app.include_router(admin.router())
     app.include_router(Files(store=chosen.store, links=chosen.links).router())
     health = Health(ledger=chosen.ledger, telemetry=telemetry, settings=settings, draining=draining)
     app.include_router(health.router())
@@ -199,6 +197,9 @@ def create_app(
 @contextlib.asynccontextmanager
 async def lifespan(chosen: Seams, draining: Draining, runs: Runs, seconds: float) -> AsyncIterator[None]:
     """Sweeps expired images while the app lives, and closes the seams after."""
+    if isinstance(chosen.ledger, SQLLedger):
+        await prepare(chosen.ledger.engine)
+    await chosen.ledger.start()
     sweeper = asyncio.create_task(_sweep(chosen))
     try:
         yield

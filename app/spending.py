@@ -114,7 +114,8 @@ def entry_of(ticket: Ticket, route: Route, plan: Plan, now: float) -> Entry:
     """The ledger's row before the call."""
     return Entry(
         request_id=ticket.request_id,
-        caller=ticket.caller.name,
+        caller=ticket.caller.id,
+        caller_name=ticket.caller.name,
         end_user=ticket.request.end_user,
         model_asked=route.asked,
         model=route.spec.id,

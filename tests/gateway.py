@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app import config as config_file
+from app.keys import Keys
 from app.ledger import MemoryLedger
+from app.ledger.database import engine, upgrade
 from app.limiter import EmbeddedLimiter
 from app.main import Seams, create_app, image_folder, signing_secrets
 from app.settings import load
@@ -52,6 +56,8 @@ def running(folder: Path, environ: Mapping[str, str] | None = None, config: str 
         parsed = config_file.parse(config, env)
         clock = SystemClock()
         ledger = MemoryLedger()
+        database = engine(settings)
+        found = signing_secrets(settings)
         ttl = parsed.storage.ttl_seconds
         seams = Seams(
             clock=clock,
@@ -59,8 +65,10 @@ def running(folder: Path, environ: Mapping[str, str] | None = None, config: str 
             limiter=EmbeddedLimiter(clock),
             ledger=ledger,
             store=DiskStore(image_folder(settings, parsed), clock, ttl),
-            links=Links(settings.public_url, signing_secrets(settings), clock, ttl),
+            links=Links(settings.public_url, found, clock, ttl),
+            keys=Keys(database, found, clock),
         )
+        asyncio.run(_prepared(database))
         app = create_app(settings, parsed, chosen=seams)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
@@ -74,3 +82,8 @@ def running(folder: Path, environ: Mapping[str, str] | None = None, config: str 
         finally:
             server.should_exit = True
             thread.join(15)
+
+
+async def _prepared(database: AsyncEngine) -> None:
+    await upgrade(database)
+    await database.dispose()

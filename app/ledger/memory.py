@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
-from app.ledger.protocol import Entry
+from app.ledger.protocol import Entry, State
 
 KEPT = 10_000
 
@@ -21,6 +22,20 @@ class MemoryLedger:
         """All rows, oldest first."""
         return tuple(self._entries.values())
 
+    async def start(self) -> None:
+        return None
+
+    async def spent(self, column: str, name: str, since: float) -> int:
+        found = [entry for entry in self.entries if entry.created >= since and entry.state is not State.FAILED]
+        return sum(entry.cost or 0 for entry in found if column == "gateway" or getattr(entry, column) == name)
+
+    async def usage(self, since: float, until: float, group_by: str) -> list[dict[str, Any]]:
+        rows: dict[str, dict[str, Any]] = {}
+        for entry in self.entries:
+            if since <= entry.created < until:
+                _count(rows.setdefault(getattr(entry, group_by), _empty(getattr(entry, group_by))), entry)
+        return sorted(rows.values(), key=lambda row: str(row["group"]))
+
     async def open(self, entry: Entry) -> None:
         self._entries[entry.request_id] = entry
         while len(self._entries) > self._kept:
@@ -34,3 +49,17 @@ class MemoryLedger:
 
     async def close(self) -> None:
         return None
+
+
+def _empty(group: str) -> dict[str, Any]:
+    return {"group": group, "requests": 0, "images": 0, "megapixels": 0.0, "cost": 0, "failed": 0, "unknown": 0}
+
+
+def _count(row: dict[str, Any], entry: Entry) -> None:
+    if entry.state is State.DELIVERED:
+        row["requests"] += 1
+        row["images"] += entry.images_delivered
+        row["megapixels"] += entry.megapixels
+        row["cost"] += entry.cost or 0
+    elif entry.state in {State.FAILED, State.UNKNOWN}:
+        row[entry.state.value] += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class State(StrEnum):
@@ -22,6 +22,7 @@ class Entry:
 
     request_id: str
     caller: str
+    caller_name: str
     end_user: str | None
     model_asked: str
     model: str
@@ -46,6 +47,9 @@ class Entry:
 class Ledger(Protocol):
     """The truth about what was spent."""
 
+    async def start(self) -> None:
+        """Begin, inside the event loop that will use it."""
+
     async def open(self, entry: Entry) -> None:
         """Write the row; returns when it is safe to spend."""
 
@@ -54,6 +58,12 @@ class Ledger(Protocol):
 
     async def ready(self) -> bool:
         """Whether rows can be written now."""
+
+    async def spent(self, column: str, name: str, since: float) -> int:
+        """Micro-dollars of a caller, model, provider or end user (or of the whole gateway) since a Unix time."""
+
+    async def usage(self, since: float, until: float, group_by: str) -> list[dict[str, Any]]:
+        """Sums of rows between two Unix times, by a column."""
 
     async def close(self) -> None:
         """Write what is left and let go."""

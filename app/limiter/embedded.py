@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
-from app.limiter.protocol import PER_MINUTE, Decision, Scope, Spend, Standing, Unit
+from app.limiter.protocol import PER_MINUTE, Decision, Scope, Spend, Spent, Standing, Unit, nothing_spent
 from providers.kit.clock import Clock
 
 MINUTE = 60.0
@@ -18,16 +18,21 @@ class EmbeddedLimiter:
     it may lie at most a minute ahead of now.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, spent: Spent = nothing_spent) -> None:
         self._clock = clock
+        self._ledger = spent
         self._arrival: dict[tuple[str, Unit], float] = {}
         self._flying: defaultdict[str, int] = defaultdict(int)
-        self._spent: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._spent: dict[tuple[str, str], int] = {}
         self._granted: dict[str, Spend] = {}
 
     async def spend(self, spend: Spend) -> Decision:
         if spend.request_id in self._granted:
             return Decision(allowed=True, standings=self._standings(spend))
+        for scope, unit, _, _ in spend.checks():
+            key = (scope.key, self._day())
+            if unit is Unit.USD and key not in self._spent:
+                self._spent[key] = await self._ledger(scope)
         waits = [
             (wait, scope, unit)
             for scope, unit, limit, amount in spend.checks()
@@ -57,7 +62,8 @@ class EmbeddedLimiter:
                 self._arrival[scope.key, unit] -= amount * share * MINUTE / limit
             elif unit is Unit.USD:
                 real = spend.micro_usd if micro_usd is None else micro_usd
-                self._spent[scope.key, self._day()] += real - spend.micro_usd
+                key = (scope.key, self._day())
+                self._spent[key] = self._spent.get(key, 0) + real - spend.micro_usd
 
     async def close(self) -> None:
         self._granted.clear()

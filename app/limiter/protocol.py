@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -100,6 +100,14 @@ class Decision:
     def tightest(self, unit: Unit) -> Standing | None:
         """Of all limits on a unit, the one with the least left."""
         return min((s for s in self.standings if s.unit is unit), key=lambda s: s.remaining, default=None)
+
+
+Spent = Callable[[Scope], Awaitable[int]]
+
+
+async def nothing_spent(_: Scope) -> int:
+    """Micro-dollars spent today where there is no ledger to ask."""
+    return 0
 
 
 class LimiterLost(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from app.limiter.protocol import PER_MINUTE, Decision, LimiterLost, Scope, Spend, Standing, Unit
+from app.limiter.protocol import PER_MINUTE, Decision, LimiterLost, Scope, Spend, Spent, Standing, Unit, nothing_spent
 from providers.kit.clock import Clock
 
 SCRIPT: Final = Path(__file__).with_name("limiter.lua").read_text()
@@ -29,13 +29,6 @@ TIMEOUT_SECONDS: Final = 0.25
 POOL_SECONDS: Final = 2.0
 CONNECTIONS: Final = 32
 MICRO: Final = 1_000_000
-
-Spent = Callable[[Scope], Awaitable[int]]
-
-
-async def nothing_spent(_: Scope) -> int:
-    """For gateways without a ledger to read."""
-    return 0
 
 
 def connect(url: str) -> Redis:

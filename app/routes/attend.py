@@ -72,7 +72,7 @@ class Attendance:
 
     async def result(self, request: Request, name: str) -> Response:
         """A caller's own answer by request id; 202 while it is being made, 404 when it is not known (any more)."""
-        caller = self.keyring.caller(request.headers, self.clock.time())
+        caller = await self.keyring.caller(request.headers, self.clock.time())
         run = self.runs.find(caller.id, name)
         if run is None:
             raise NotFound("No answer is kept under this id.")

@@ -69,7 +69,7 @@ class Images:
         return handle
 
     async def _ticket(self, request: Request, operation: Operation) -> Ticket:
-        caller = self.keyring.caller(request.headers, self.clock.time())
+        caller = await self.keyring.caller(request.headers, self.clock.time())
         started = self.clock.now()
         wish = await self._read(request, operation, caller)
         return Ticket(

@@ -31,12 +31,12 @@ class Models:
 
     async def all(self, request: Request, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the query's name
         """The models this caller can call now; with `?all=true` the whole catalogue."""
-        caller = self.keyring.caller(request.headers, self.clock.time())
+        caller = await self.keyring.caller(request.headers, self.clock.time())
         return catalog.listed(self.registry.specs if all else self.registry.visible(caller))
 
     async def one(self, request: Request, model: str) -> dict[str, Any]:
         """One model by id, `provider/id` or alias; ids may hold slashes, raw or encoded."""
-        caller = self.keyring.caller(request.headers, self.clock.time())
+        caller = await self.keyring.caller(request.headers, self.clock.time())
         spec = self.registry.spec(model)
         if spec is None or not caller.may_call(spec.id):
             raise ModelNotFound(f"The model '{model[:100]}' does not exist.", param="model")

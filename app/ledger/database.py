@@ -1,0 +1,79 @@
+"""The ledger's database: SQLite in the data folder, or what DATABASE_URL names; and its migrations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.settings import Settings, SettingsError
+
+SCRIPTS: Final = Path(__file__).with_name("migrations")
+DRIVERS: Final = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
+
+
+def engine(settings: Settings) -> AsyncEngine:
+    """The engine. Raises SettingsError for a URL that is not of SQLite or PostgreSQL."""
+    if settings.database_url is None:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        return _sqlite(f"sqlite+aiosqlite:///{settings.data_dir / 'pinhole.db'}")
+    scheme, _, rest = settings.database_url.partition(":")
+    driver = DRIVERS.get(scheme.partition("+")[0], "unknown")
+    try:
+        url = make_url(f"{driver}:{rest}")
+    except ArgumentError:
+        url = make_url("unknown://")
+    if driver == "unknown" or url.drivername == "unknown":
+        raise SettingsError("DATABASE_URL must start with postgresql:// or sqlite:///.")
+    if driver == DRIVERS["sqlite"]:
+        return _sqlite(url.render_as_string(hide_password=False))
+    return create_async_engine(url, pool_size=5, max_overflow=5, pool_pre_ping=True, pool_timeout=5)
+
+
+def _sqlite(url: str) -> AsyncEngine:
+    made = create_async_engine(url, connect_args={"timeout": 10})
+
+    @event.listens_for(made.sync_engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return made
+
+
+async def upgrade(found: AsyncEngine) -> None:
+    """Bring the database to the newest revision."""
+    async with found.begin() as connection:
+        await connection.run_sync(_upgrade)
+
+
+async def prepare(found: AsyncEngine) -> None:
+    """SQLite migrates itself; PostgreSQL that is behind stops the start. Raises SettingsError."""
+    if found.dialect.name == "sqlite":
+        await upgrade(found)
+        return
+    async with found.connect() as connection:
+        current = await connection.run_sync(lambda plain: MigrationContext.configure(plain).get_current_revision())
+    newest = ScriptDirectory(str(SCRIPTS)).get_current_head()
+    if current != newest:
+        raise SettingsError(f"The database is at revision {current}, not {newest}. Run: pinhole db upgrade")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

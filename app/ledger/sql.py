@@ -1,0 +1,178 @@
+"""The ledger on SQLite or PostgreSQL: inserts are awaited and committed in groups, settling is not awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from sqlalchemy import Integer, and_, case, func, insert, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.errors import Overloaded
+from app.ledger.protocol import Entry, State
+from app.ledger.tables import instances, requests
+from providers.kit.clock import Clock
+
+HEARTBEAT_SECONDS: Final = 10.0
+DEAD_SECONDS: Final = 60.0
+GROUP: Final = 256
+
+Job = tuple[str, dict[str, Any], "asyncio.Future[None] | None"]
+
+
+class SQLLedger:
+    """One writer task for this process. A row is safe before its call is made; a crash leaves it for the sweeper."""
+
+    def __init__(self, engine: AsyncEngine, clock: Clock, *, hash_users: bool = True, pepper: bytes = b"") -> None:
+        self.engine = engine
+        self.instance = secrets.token_hex(8)
+        self._clock = clock
+        self._hash_users = hash_users
+        self._pepper = pepper
+        self._jobs: asyncio.Queue[Job | None] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to write, to beat, and to sweep after instances that died."""
+        await self._beat()
+        self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._live())]
+
+    async def open(self, entry: Entry) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._jobs.put_nowait(("open", self._row(entry), done))
+        await done
+
+    async def settle(self, entry: Entry) -> None:
+        self._jobs.put_nowait(("settle", self._row(entry), None))
+
+    async def ready(self) -> bool:
+        try:
+            async with self.engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except (SQLAlchemyError, OSError, TimeoutError):
+            return False
+        return True
+
+    async def spent(self, column: str, name: str, since: float) -> int:
+        """Micro-dollars of rows since a time: what was settled, and what is reserved or unknown."""
+        total = func.coalesce(func.sum(requests.c.cost), 0)
+        query = select(total).where(requests.c.created >= since, requests.c.state != State.FAILED.value)
+        if column != "gateway":
+            query = query.where(requests.c[column] == (self._user(name) if column == "end_user" else name))
+        async with self.engine.connect() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
+    async def usage(self, since: float, until: float, group_by: str) -> list[dict[str, Any]]:
+        """Sums by group; `requests` and `images` count what was delivered, failed and unknown stand apart."""
+        delivered = requests.c.state == State.DELIVERED.value
+        group = requests.c[group_by]
+        query = (
+            select(
+                group.label("group"),
+                func.sum(case((delivered, 1), else_=0)).label("requests"),
+                func.sum(case((delivered, requests.c.images_delivered), else_=0)).label("images"),
+                func.sum(case((delivered, requests.c.megapixels), else_=0.0)).label("megapixels"),
+                func.sum(case((delivered, func.coalesce(requests.c.cost, 0)), else_=0)).label("cost"),
+                func.sum((requests.c.state == State.FAILED.value).cast(Integer)).label("failed"),
+                func.sum((requests.c.state == State.UNKNOWN.value).cast(Integer)).label("unknown"),
+            )
+            .where(and_(requests.c.created >= since, requests.c.created < until))
+            .group_by(group)
+            .order_by(group)
+        )
+        async with self.engine.connect() as connection:
+            return [dict(row._mapping) for row in await connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+
+    async def close(self) -> None:
+        if self._tasks:
+            await self._jobs.put(None)
+            await self._tasks[0]
+            self._tasks[1].cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._tasks[1]
+        await self.engine.dispose()
+
+    async def sweep(self) -> int:
+        """Rows that an instance left open when it died become unknown; returns how many."""
+        now = self._clock.time()
+        alive = select(instances.c.id).where(instances.c.heartbeat >= now - DEAD_SECONDS)
+        left = and_(requests.c.state == State.RESERVED.value, requests.c.instance.not_in(alive))
+        async with self.engine.begin() as connection:
+            changed = await connection.execute(
+                update(requests).where(left).values(state=State.UNKNOWN.value, settled=now, error="instance died")
+            )
+        return changed.rowcount
+
+    async def _write(self) -> None:
+        while (first := await self._jobs.get()) is not None:
+            group = [first]
+            while len(group) < GROUP and not self._jobs.empty():
+                job = self._jobs.get_nowait()
+                if job is None:
+                    self._jobs.put_nowait(None)
+                    break
+                group.append(job)
+            await self._commit(group)
+
+    async def _commit(self, group: Sequence[Job]) -> None:
+        failure: Overloaded | None = None
+        try:
+            async with self.engine.begin() as connection:
+                opened = [row for kind, row, _ in group if kind == "open"]
+                if opened:
+                    await connection.execute(insert(requests), opened)
+                for kind, row, _ in group:
+                    if kind == "settle":
+                        await connection.execute(
+                            update(requests).where(requests.c.request_id == row["request_id"]).values(**row)
+                        )
+        except (SQLAlchemyError, OSError, TimeoutError):
+            failure = Overloaded("The ledger cannot be written now.")
+            await self._again([job for job in group if job[0] == "settle"])
+        for _, _, done in group:
+            if done is not None and not done.done():
+                done.set_exception(failure) if failure else done.set_result(None)
+
+    async def _again(self, settled: Sequence[Job]) -> None:
+        """What was paid is never dropped from the books: settlements wait for the database to come back."""
+        if settled:
+            await self._clock.sleep(0.5)
+            for job in settled:
+                self._jobs.put_nowait(job)
+
+    async def _live(self) -> None:
+        while True:
+            with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
+                await self._beat()
+                await self.sweep()
+            await self._clock.sleep(HEARTBEAT_SECONDS)
+
+    async def _beat(self) -> None:
+        now = self._clock.time()
+        async with self.engine.begin() as connection:
+            beat = update(instances).where(instances.c.id == self.instance).values(heartbeat=now)
+            if (await connection.execute(beat)).rowcount == 0:
+                await connection.execute(insert(instances).values(id=self.instance, heartbeat=now))
+
+    def _row(self, entry: Entry) -> dict[str, Any]:
+        row = asdict(entry)
+        row["state"] = entry.state.value
+        row["links"] = list(entry.links)
+        row["instance"] = self.instance
+        if entry.end_user:
+            row["end_user"] = self._user(entry.end_user)
+        for name in ("end_user", "model_asked", "upstream_request_id"):
+            row[name] = row[name][:200] if row[name] else row[name]
+        return row
+
+    def _user(self, name: str) -> str:
+        """An end user as the rows hold it."""
+        if not self._hash_users:
+            return name[:200]
+        return hashlib.sha256(self._pepper + name.encode()).hexdigest()[:32]

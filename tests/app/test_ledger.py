@@ -1,0 +1,239 @@
+"""One contract for every ledger; SQLite on disk and a real PostgreSQL beside the one in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.config import KeyFields
+from app.errors import NotFound
+from app.keys import Keys
+from app.ledger import Entry, Ledger, MemoryLedger, State
+from app.ledger.database import engine, prepare, upgrade
+from app.ledger.sql import SQLLedger
+from app.ledger.tables import instances
+from app.settings import SettingsError, load
+from app.usage import as_csv, usage
+from providers.kit.clock import SystemClock
+from tests.services import postgres
+
+CLOCK = SystemClock()
+
+
+@pytest.fixture(scope="session")
+def database_url() -> Iterator[str]:
+    """A real PostgreSQL for the run."""
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
+    """Each implementation, empty."""
+    if request.param == "memory":
+        yield MemoryLedger()
+        return
+    env = {"PINHOLE_DATA_DIR": str(tmp_path)}
+    if request.param == "postgres":
+        env["DATABASE_URL"] = request.getfixturevalue("database_url")
+    found = SQLLedger(engine(load(env)), CLOCK)
+    await upgrade(found.engine)
+    async with found.engine.begin() as connection:
+        await connection.exec_driver_sql("DELETE FROM requests")
+    await found.start()
+    yield found
+    await found.close()
+
+
+def entry(name: str, *, caller: str = "a", cost: int = 1000, created: float | None = None) -> Entry:
+    """A row as it is before the call."""
+    return Entry(
+        request_id=name,
+        caller=caller,
+        caller_name=caller,
+        end_user=None,
+        model_asked="gpt-image-2",
+        model="gpt-image-2",
+        provider="openai",
+        operation="generate",
+        images_asked=2,
+        created=CLOCK.time() if created is None else created,
+        cost=cost,
+    )
+
+
+async def rows(ledger: Ledger, group_by: str = "key") -> dict[str, dict[str, object]]:
+    """Usage of the last minute by group, after everything queued is written."""
+    await asyncio.sleep(0.3)
+    found = await usage(ledger, CLOCK.time(), group_by=group_by)
+    return {str(row[group_by]): row for row in found["data"]}
+
+
+async def test_delivered_failed_and_unknown_stand_apart(ledger: Ledger) -> None:
+    """Requests and images count what was delivered; the rest is counted on its own."""
+    for name, state in (("1", State.DELIVERED), ("2", State.FAILED), ("3", State.UNKNOWN), ("4", State.DELIVERED)):
+        opened = entry(name)
+        await ledger.open(opened)
+        await ledger.settle(replace(opened, state=state, images_delivered=2 if state is State.DELIVERED else 0))
+    row = (await rows(ledger))["a"]
+
+    assert (row["requests"], row["images"], row["failed"], row["unknown"]) == (2, 4, 1, 1)
+    assert row["cost_usd"] == pytest.approx(0.002)
+
+
+async def test_groups_are_what_was_asked_for(ledger: Ledger) -> None:
+    """Usage groups by key, model, provider or end user."""
+    for name, caller in (("1", "a"), ("2", "b"), ("3", "b")):
+        opened = entry(name, caller=caller)
+        await ledger.open(opened)
+        await ledger.settle(replace(opened, state=State.DELIVERED, images_delivered=1))
+
+    assert {name: row["requests"] for name, row in (await rows(ledger)).items()} == {"a": 1, "b": 2}
+    assert set(await rows(ledger, "model")) == {"gpt-image-2"}
+
+
+async def test_money_of_today_counts_what_may_have_been_billed(ledger: Ledger) -> None:
+    """Reserved, delivered and unknown rows are spent; failed ones and yesterday's are not."""
+    for name, state in (("1", State.DELIVERED), ("2", State.FAILED), ("3", State.UNKNOWN)):
+        opened = entry(name)
+        await ledger.open(opened)
+        await ledger.settle(replace(opened, state=state))
+    await ledger.open(entry("4"))
+    await ledger.open(entry("5", created=CLOCK.time() - 100_000))
+    await ledger.open(entry("6", caller="b"))
+    await asyncio.sleep(0.3)
+    since = CLOCK.time() - 3600
+
+    assert await ledger.spent("caller", "a", since) == 3000
+    assert await ledger.spent("gateway", "all", since) == 4000
+
+
+async def test_many_rows_at_once_are_all_there(ledger: Ledger) -> None:
+    """Inserts that come together are committed in groups, and none is lost or doubled."""
+    entries = [entry(f"r{i}") for i in range(300)]
+    await asyncio.gather(*(ledger.open(found) for found in entries))
+    for found in entries:
+        await ledger.settle(replace(found, state=State.DELIVERED, images_delivered=1))
+    await asyncio.sleep(0.7)
+
+    assert (await rows(ledger))["a"]["requests"] == 300
+
+
+async def test_rows_of_a_dead_instance_become_unknown(tmp_path: Path) -> None:
+    """The sweeper takes what a crash left, and never what a living instance still works on."""
+    settings = load({"PINHOLE_DATA_DIR": str(tmp_path)})
+    dead, living, sweeper = (SQLLedger(engine(settings), CLOCK) for _ in range(3))
+    await upgrade(dead.engine)
+    for found in (dead, living, sweeper):
+        await found.start()
+        await found.open(entry(f"of-{found.instance}"))
+    await dead.close()
+    async with sweeper.engine.begin() as connection:
+        await connection.execute(instances.update().where(instances.c.id == dead.instance).values(heartbeat=0))
+    swept = await sweeper.sweep()
+    row = (await rows(sweeper))["a"]
+    for found in (living, sweeper):
+        await found.close()
+
+    assert swept == 1
+    assert row["unknown"] == 1
+
+
+WRITER = """
+import asyncio, sys
+from dataclasses import replace
+from app.ledger import State
+from app.ledger.database import engine, upgrade
+from app.ledger.sql import SQLLedger
+from app.settings import load
+from providers.kit.clock import SystemClock
+from tests.app.test_ledger import entry
+
+async def main():
+    ledger = SQLLedger(engine(load({"PINHOLE_DATA_DIR": sys.argv[1]})), SystemClock())
+    await ledger.start()
+    for i in range(100000):
+        opened = entry(f"{ledger.instance}-{i}")
+        await ledger.open(opened)
+        print(opened.request_id, flush=True)
+        await ledger.settle(replace(opened, state=State.DELIVERED, images_delivered=1))
+
+asyncio.run(main())
+"""
+
+
+def test_kill_9_loses_no_row_that_was_safe(tmp_path: Path) -> None:
+    """Whatever was told to be safe before a kill is in the file, once, after five kills."""
+    asyncio.run(_upgraded(tmp_path))
+    safe: set[str] = set()
+    for _ in range(5):
+        command = [sys.executable, "-c", WRITER, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:  # noqa: S603 - our own code
+            assert writer.stdout
+            for _ in range(40):
+                safe.add(writer.stdout.readline().strip())
+            os.kill(writer.pid, signal.SIGKILL)
+    with closing(sqlite3.connect(tmp_path / "pinhole.db")) as connection:
+        written = [row[0] for row in connection.execute("SELECT request_id FROM requests")]
+
+    assert safe <= set(written)
+    assert len(written) == len(set(written))
+
+
+async def _upgraded(folder: Path) -> None:
+    found = engine(load({"PINHOLE_DATA_DIR": str(folder)}))
+    await upgrade(found)
+    await found.dispose()
+
+
+async def test_postgres_that_is_behind_refuses_to_start(database_url: str, tmp_path: Path) -> None:
+    """The message names the command; after it the start goes on."""
+    found = engine(load({"DATABASE_URL": database_url, "PINHOLE_DATA_DIR": str(tmp_path)}))
+    async with found.begin() as connection:
+        for table in ("api_keys", "instances", "requests", "alembic_version"):
+            await connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
+    with pytest.raises(SettingsError, match="pinhole db upgrade"):
+        await prepare(found)
+    await upgrade(found)
+    await prepare(found)
+    await found.dispose()
+
+
+async def test_a_key_is_shown_once_and_revoked_everywhere_within_a_second(tmp_path: Path) -> None:
+    """The list never holds a secret, and another gateway forgets a revoked key within a second."""
+    settings = load({"PINHOLE_DATA_DIR": str(tmp_path)})
+    await _upgraded(tmp_path)
+    here, there = (Keys(engine(settings), [b"pepper"], CLOCK) for _ in range(2))
+    made = await here.create(KeyFields(name="team", models=("gpt-image-*",)))
+    caller = await there.find(made["key"])
+    forged = made["key"][:-2] + ("AA" if not made["key"].endswith("AA") else "BB")
+    listed = await here.list()
+    await here.revoke(made["id"])
+    await asyncio.sleep(0.9)
+
+    assert caller
+    assert caller.models == ("gpt-image-*",)
+    assert await there.find(forged) is None
+    assert made["key"] not in str(listed)
+    assert await there.find(made["key"]) is None
+    with pytest.raises(NotFound):
+        await here.revoke(made["id"])
+    for found in (here, there):
+        await found.close()
+
+
+def test_csv_never_carries_a_formula() -> None:
+    """A name that a spreadsheet would run is quoted."""
+    row = {"key": "=cmd()", "requests": 1, "images": 1, "megapixels": 1.0, "cost_usd": 0.1, "failed": 0, "unknown": 0}
+
+    assert "'=cmd()" in as_csv({"data": [row]}, "key")
