@@ -127,6 +127,10 @@ class Provider(Protocol):
     def access(self) -> Access:
         """Where it lives."""
 
+    @property
+    def failures(self) -> Mapping[str, type[UpstreamFailure]]:
+        """What its own codes mean in our tree; the documentation's table."""
+
     def request(self, call: Call) -> HTTPRequest:
         """The upstream request of a call."""
 

@@ -26,6 +26,7 @@ class OpenAI:
 
     name = NAME
     models = MODELS
+    failures = errors.ALL
     access = Access(
         credentials=(Credential("OPENAI_API_KEY", "https://api.openai.com/v1"),),
         base_url_env="OPENAI_BASE_URL",
@@ -77,9 +78,9 @@ class OpenAI:
         try:
             document = lift(event.data)
         except LiftError:
-            return None if bytes(event.data) == b"[DONE]" else Failed(_broken())
+            document = None
         if not isinstance(document, dict):
-            return Failed(_broken())
+            return None if bytes(event.data) == b"[DONE]" else Failed(_broken())
         kind = str(document.get("type") or event.name)
         if kind == "error" or isinstance(document.get("error"), dict):
             error = document.get("error")
@@ -88,11 +89,9 @@ class OpenAI:
         if kind.endswith(".partial_image") and images:
             index = document.get("partial_image_index")
             return Partial(image=images[0], index=index if isinstance(index, int) else 0)
-        if kind.endswith(".completed"):
-            if not images:
-                return Failed(_broken())
+        if kind.endswith(".completed") and images:
             return Completed(images=images, usage=_usage(document.get("usage")), resolved=_resolved(document))
-        return None
+        return Failed(_broken()) if kind.endswith(".completed") else None
 
 
 def _fields(call: Call) -> Iterator[tuple[str, Any]]:

@@ -46,6 +46,7 @@ BY_TYPE: Final[Mapping[str, type[UpstreamFailure]]] = {
     "permission_error": UpstreamAuth,
     "image_generation_user_error": UpstreamBadRequest,
 }
+ALL: Final[Mapping[str, type[UpstreamFailure]]] = {**BY_CODE, **BY_TYPE}
 
 
 def of_response(response: HTTPResponse) -> UpstreamFailure:

@@ -6,11 +6,12 @@ its own models: `sandbox/canvas` draws, the others let an application test how i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
+from types import MappingProxyType
 from typing import Any, Final
 
-from providers.core.errors import Refused, UpstreamError, UpstreamRateLimited
+from providers.core.errors import Refused, UpstreamError, UpstreamFailure, UpstreamRateLimited
 from providers.core.http import JSON, Event, HTTPRequest, HTTPResponse
 from providers.core.options import Choice, Flag, IntRange, Text, openai_quality
 from providers.core.plan import Call
@@ -73,6 +74,7 @@ class Sandbox:
 
     name = NAME
     models = MODELS
+    failures: Mapping[str, type[UpstreamFailure]] = MappingProxyType({})
     access = Access()
 
     def request(self, call: Call) -> HTTPRequest:
