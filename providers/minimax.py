@@ -85,27 +85,27 @@ MODELS: Final = (
     ),
 )
 
-CODES: Final[dict[int, type[UpstreamFailure]]] = {
-    1000: UpstreamError,
-    1001: UpstreamTimeout,
-    1002: UpstreamRateLimited,
-    1004: UpstreamAuth,
-    1008: UpstreamQuota,
-    1024: UpstreamError,
-    1026: Refused,
-    1027: Refused,
-    1028: UpstreamQuota,
-    1030: UpstreamQuota,
-    1033: UpstreamError,
-    1039: UpstreamRateLimited,
-    1041: UpstreamRateLimited,
-    1042: UpstreamBadRequest,
-    2013: UpstreamBadRequest,
-    2038: UpstreamAuth,
-    2045: UpstreamRateLimited,
-    2049: UpstreamAuth,
-    2056: UpstreamQuota,
-    2061: UpstreamModelMissing,
+CODES: Final[dict[str, type[UpstreamFailure]]] = {
+    "1000": UpstreamError,
+    "1001": UpstreamTimeout,
+    "1002": UpstreamRateLimited,
+    "1004": UpstreamAuth,
+    "1008": UpstreamQuota,
+    "1024": UpstreamError,
+    "1026": Refused,
+    "1027": Refused,
+    "1028": UpstreamQuota,
+    "1030": UpstreamQuota,
+    "1033": UpstreamError,
+    "1039": UpstreamRateLimited,
+    "1041": UpstreamRateLimited,
+    "1042": UpstreamBadRequest,
+    "2013": UpstreamBadRequest,
+    "2038": UpstreamAuth,
+    "2045": UpstreamRateLimited,
+    "2049": UpstreamAuth,
+    "2056": UpstreamQuota,
+    "2061": UpstreamModelMissing,
 }
 STAGES: Final = {1026: "input", 1027: "output"}
 # The documents call these rate limits, the official command line a content filter: the message decides (2026-11-22).
@@ -223,7 +223,7 @@ class _Answer:
         yield from inline or (Image(content=Link(url)) for url in links if url.startswith(("http://", "https://")))
 
     def _coded(self, code: int | None, message: object, said: object = None) -> UpstreamFailure:
-        kind = CODES.get(code or 0, class_for(self.response.status))
+        kind = CODES.get(str(code), class_for(self.response.status))
         text = message if isinstance(message, str) else ""
         if code in _DISPUTED and "sensitive" in text.lower():
             kind = Refused

@@ -108,11 +108,16 @@ class Images:
         return Policy(asked) if asked else caller.policy or self.settings.policy
 
     def _form(self, request: Request, wish: ImageRequest, caller: Caller) -> ResponseFormat | None:
-        """What the caller said, else its key's, else the r9s SDK's habit, else the config's; None is the row's."""
+        """What the caller said, else its key's, else the r9s SDK's habit, else the config's; None is the row's.
+
+        Events carry base64 unless a link was asked for.
+        """
         if wish.response_format or caller.response_format:
             return wish.response_format or caller.response_format
         if is_r9s(request.headers):
             return ResponseFormat.URL
+        if wish.stream:
+            return ResponseFormat.B64_JSON
         return ResponseFormat(self.config.response_format) if self.config.response_format else None
 
     def _seconds(self, request: Request) -> float:

@@ -271,7 +271,7 @@ KINDS: dict[int, type[UpstreamFailure]] = {
 }
 
 
-@pytest.mark.parametrize("code", sorted({*KINDS, *CODES}))
+@pytest.mark.parametrize("code", sorted({*KINDS, *map(int, CODES)}))
 def test_every_code_has_its_class_in_every_shape(code: int) -> None:
     """A code means the same inside a 200, as a string, and at the end of an error object's message."""
     shapes = (

@@ -17,7 +17,7 @@ from tests.upstreams.images import encode, picture
 from tests.upstreams.server import StandIn, Trigger, disturb, trigger_in
 
 KEY_ID: Final = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
-SECRET: Final = "stand-in-secret"
+SECRET: Final = "stand-in-secret-of-more-than-32-bytes"
 KEY: Final = f"{KEY_ID}.{SECRET}"
 BADINPUT: Final = "BADINPUT"  # in a prompt: the service's own complaint about a field
 FILTERED: Final = "FILTERED"  # in a prompt: status 200, the filter's finding, and no image
@@ -160,7 +160,8 @@ def _read(exchange: Exchange) -> Mapping[str, Any]:
         body = exchange.json()
     except ValueError:
         body = None
-    if exchange.header("content-type") != "application/json" or not isinstance(body, dict):
+    kind = (exchange.header("content-type") or "").partition(";")[0]  # the SDK adds a charset
+    if kind != "application/json" or not isinstance(body, dict):
         raise ServiceError(400, "1210", "API call parameters are incorrect")
     _check_fields(body)
     for name in ("model", "prompt"):
