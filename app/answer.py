@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any, Final
 
 from app.delivery import Delivered
-from app.errors import envelope
+from app.errors import envelope, header_text
 from app.limiter import Standing, Unit
 from app.registry import Route
 from providers.core.errors import PinholeError
@@ -176,12 +176,8 @@ def headers(answer: Answer) -> dict[str, str]:
         found["pinhole-adjustments"] = text
     if answer.upstream_request_ids:
         joined = ",".join(answer.upstream_request_ids)
-        found["pinhole-upstream-request-id"] = _printable_id(joined)
+        found["pinhole-upstream-request-id"] = header_text(joined)
     return found
-
-
-def _printable_id(text: str) -> str:
-    return re.sub(r"[^!-~]", "", text)[:512]
 
 
 def lifecycle(route: Route) -> dict[str, str]:

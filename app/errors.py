@@ -136,6 +136,11 @@ def envelope(error: PinholeError) -> dict[str, Any]:
     return {"error": body}
 
 
+def header_text(text: str) -> str:
+    """An upstream's own text for a header: visible ASCII, at most 512 letters."""
+    return "".join(letter for letter in text if "!" <= letter <= "~")[:512]
+
+
 def headers(error: PinholeError) -> dict[str, str]:
     """`retry-after` in whole seconds, and `x-should-retry: false` where a repeat would cost money or be in vain."""
     found: dict[str, str] = {}
@@ -146,5 +151,5 @@ def headers(error: PinholeError) -> dict[str, str]:
     if billed or isinstance(error, core.UpstreamQuota | QuotaExceeded | core.UpstreamAuth):
         found["x-should-retry"] = "false"
     if isinstance(error, core.UpstreamFailure) and error.upstream_request_id:
-        found["pinhole-upstream-request-id"] = error.upstream_request_id
+        found["pinhole-upstream-request-id"] = header_text(error.upstream_request_id)
     return found

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 import anyio
-from providers.kit.images import ImageError, inspect
-from providers.kit.mask import has_hole
 
 from app.bodies import IMAGE_BYTES, IMAGES, MASK_BYTES, STRING_BYTES, Upload
 from app.errors import PayloadTooLarge
@@ -14,7 +12,9 @@ from app.schemas import ImageReference
 from providers.core.errors import InvalidRequest, Violation
 from providers.core.fate import quoted
 from providers.core.types import ImageFormat, InputImage
+from providers.kit.images import ImageError, inspect
 from providers.kit.lift import Lifted, LiftError
+from providers.kit.mask import has_hole
 
 MAX_PIXELS: Final = 64_000_000
 HUGE: Final = 2**20
@@ -111,6 +111,7 @@ def _image(data: bytes | memoryview, param: str) -> InputImage:
         height=facts.upright_height,
         has_alpha=facts.has_alpha,
         orientation=facts.orientation,
+        deep=facts.deep,
         name=param,
     )
 

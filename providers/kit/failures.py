@@ -55,7 +55,7 @@ def clean(message: object, fallback: str) -> str:
     text = message if isinstance(message, str) else ""
     if not text.strip() or "<html" in text.lower() or "<!doctype" in text.lower():
         return fallback
-    text = _KEY.sub("***", _BASE64.sub("...", text))
+    text = _KEY.sub("***", _BASE64.sub("...", text)).encode("utf-8", "replace").decode()
     return " ".join(text.split())[:_LONGEST]
 
 

@@ -12,7 +12,7 @@ _ENTRY: Final = 12
 
 def orientation(block: memoryview) -> int:
     """The orientation 1 to 8 of an EXIF block, with or without its `Exif` prefix; 1 when it does not tell."""
-    tiff = block[len(PREFIX) :] if block[: len(PREFIX)] == PREFIX else block
+    tiff = block[len(PREFIX) :] if bytes(block[: len(PREFIX)]) == PREFIX else block
     order = _ORDERS.get(bytes(tiff[:4]))
     if order is None:
         return 1

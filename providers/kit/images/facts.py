@@ -6,6 +6,7 @@ from typing import Final
 from providers.core.types import ImageFormat
 
 MAX_PARTS: Final = 65_536  # chunks or segments in a file; bounds the time a hostile one can take
+_SIDEWAYS: Final = range(5, 9)
 
 
 class ImageError(ValueError):
@@ -14,13 +15,18 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """What headers say of an image. `width`, `height` as stored; `bytes` of the whole buffer, `trailing` after its end."""
+    """What an image's headers say.
+
+    `width` and `height` in pixels as stored, `bytes` the length of the whole buffer, `trailing` of what stands after
+    the image's end in it.
+    """
 
     format: ImageFormat
     width: int
     height: int
     has_alpha: bool = False
     animated: bool = False
+    deep: bool = False
     orientation: int = 1
     bytes: int
     trailing: int = 0
@@ -32,9 +38,9 @@ class ImageFacts:
     @property
     def upright_width(self) -> int:
         """Width in pixels after orientation."""
-        return self.height if self.orientation >= 5 else self.width  # noqa: PLR2004 - EXIF: 5 to 8 swap the axes
+        return self.height if self.orientation in _SIDEWAYS else self.width
 
     @property
     def upright_height(self) -> int:
         """Height in pixels after orientation."""
-        return self.width if self.orientation >= 5 else self.height  # noqa: PLR2004 - as above
+        return self.width if self.orientation in _SIDEWAYS else self.height

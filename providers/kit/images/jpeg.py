@@ -16,12 +16,15 @@ _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SO
 _MARKER: Final = re.compile(rb"\xff+([^\xff])", re.DOTALL)
 _AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _FRAME_HEAD: Final = 6
+_BITS: Final = 8
+_INKS: Final = 4
 
 
 def inspect(view: memoryview) -> ImageFacts:
     """The facts of a JPEG. Raises ImageError."""
     size: tuple[int, int] | None = None
     scans = 0
+    deep = False
     turned: int | None = None
     end = 0
     for marker, data, end in _segments(view):  # noqa: B007 - the end of the last one is used
@@ -29,11 +32,12 @@ def inspect(view: memoryview) -> ImageFacts:
             if size:
                 raise ImageError("corrupt JPEG: two frames")
             size = _frame(data)
+            deep = data[0] > _BITS or data[5] == _INKS
         elif marker == _SOS:
             if not size or not data or len(data) != 4 + 2 * data[0]:
                 raise ImageError("corrupt JPEG: misplaced scan")
             scans += 1
-        elif marker == _APP1 and turned is None and data[: len(PREFIX)] == PREFIX:
+        elif marker == _APP1 and turned is None and bytes(data[: len(PREFIX)]) == PREFIX:
             turned = orientation(data)
     if not size or not scans:
         raise ImageError("corrupt JPEG: no image data")
@@ -42,6 +46,7 @@ def inspect(view: memoryview) -> ImageFacts:
         width=size[0],
         height=size[1],
         orientation=turned or 1,
+        deep=deep,
         bytes=len(view),
         trailing=len(view) - end,
     )
@@ -62,7 +67,7 @@ def _segments(view: memoryview) -> Iterator[tuple[int, memoryview, int]]:
         found = _MARKER.match(view, at)
         if found is None:
             raise ImageError(
-                "corrupt JPEG: no marker" if view[at : at + 1] not in (b"", b"\xff") else "truncated JPEG"
+                "corrupt JPEG: no marker" if bytes(view[at : at + 1]) not in (b"", b"\xff") else "truncated JPEG"
             )
         marker, at = found[1][0], found.end()
         if marker == _EOI:

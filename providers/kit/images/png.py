@@ -15,23 +15,27 @@ SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _CRITICAL: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
 _PALETTE: Final = 3
+_DEEP: Final = 16
 _ALPHA: Final = 4  # bit of the colour type
 _LARGEST: Final = 0x7FFFFFFF
+_EMPTY_CHUNK: Final = 12  # length, type, CRC
+_SIZE_END: Final = 24
 _IHDR: Final = struct.Struct(">IIBBBBB")
 
 
 def inspect(view: memoryview) -> ImageFacts:
     """The facts of a PNG. Raises ImageError."""
-    chunks = _chunks(view)
-    kind, header, end = next(chunks)
-    if kind != b"IHDR" or len(header) != _IHDR.size:
+    (first, header, _), *chunks = _chunks(view)
+    if first != b"IHDR" or len(header) != _IHDR.size:
         raise ImageError("corrupt PNG: no IHDR first")
-    width, height, depth, colour, *methods = _IHDR.unpack(header)
-    if depth not in _DEPTHS.get(colour, ()) or max(width, height) > _LARGEST or any(m > 1 for m in methods):
+    width, height, depth, colour, compression, filtering, interlace = _IHDR.unpack(header)
+    if depth not in _DEPTHS.get(colour, ()) or compression or filtering or interlace > 1:
         raise ImageError("corrupt PNG: impossible header")
+    if max(width, height) > _LARGEST:
+        raise ImageError("corrupt PNG: impossible size")
     seen: dict[bytes, memoryview] = {}
-    last = kind
-    for kind, data, end in chunks:  # noqa: B007 - the end of the last one is used
+    last = first
+    for kind, data, _ in chunks:
         _check_order(kind, last, seen)
         seen.setdefault(kind, data)
         last = kind
@@ -43,15 +47,16 @@ def inspect(view: memoryview) -> ImageFacts:
         height=height,
         has_alpha=bool(colour & _ALPHA) or b"tRNS" in seen,
         animated=int.from_bytes(seen.get(b"acTL", view[:0])[:4]) > 1,
+        deep=depth == _DEEP,
         orientation=orientation(seen.get(b"eXIf", view[:0])),
         bytes=len(view),
-        trailing=len(view) - end,
+        trailing=len(view) - chunks[-1][2],
     )
 
 
 def dimensions(head: memoryview) -> tuple[int, int] | None:
     """Width and height from the first 24 bytes."""
-    if len(head) < 24 or head[12:16] != b"IHDR":  # noqa: PLR2004 - signature, chunk head, two integers
+    if len(head) < _SIZE_END or bytes(head[12:16]) != b"IHDR":
         return None
     width, height = struct.unpack_from(">II", head, 16)
     return width, height
@@ -61,10 +66,10 @@ def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
     """Type, data and end offset of each chunk up to IEND, each with a right CRC."""
     at = len(SIGNATURE)
     for _ in range(MAX_PARTS):
-        if len(view) - at < 12:  # noqa: PLR2004 - length, type, CRC
+        if len(view) - at < _EMPTY_CHUNK:
             raise ImageError("truncated PNG")
         size = int.from_bytes(view[at : at + 4])
-        end = at + 12 + size
+        end = at + _EMPTY_CHUNK + size
         if end > len(view):
             raise ImageError("truncated PNG")
         if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):

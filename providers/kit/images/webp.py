@@ -17,6 +17,10 @@ _CHUNK_HEAD: Final = 8
 _ANIMATION_FLAG: Final = 0x02
 _ALPHA_FLAG: Final = 0x10
 _FRAME_HEAD: Final = 16  # of ANMF, before its own chunks
+_EXTENDED_HEAD: Final = 10
+_LOSSY_HEAD: Final = 10
+_LOSSLESS_HEAD: Final = 5
+_LOSSLESS_SIGNATURE: Final = 0x2F
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def _chunks(view: memoryview, at: int) -> Iterator[tuple[bytes, memoryview]]:
 def _header(kind: bytes, data: memoryview, *, whole: bool = True) -> _Header:
     if kind != _EXTENDED:
         return _still(kind, data, whole=whole)
-    if len(data) < 10:  # noqa: PLR2004 - flags, 24 bits reserved, twice 24 bits
+    if len(data) < _EXTENDED_HEAD:
         raise ImageError("corrupt WebP: short header")
     width = int.from_bytes(data[4:7], "little") + 1
     height = int.from_bytes(data[7:10], "little") + 1
@@ -97,9 +101,9 @@ def _still(kind: bytes, data: memoryview, *, whole: bool = True) -> _Header:
 def _lossy(data: memoryview, *, whole: bool) -> _Header:
     """RFC 6386, 9.1: a key frame's tag, start code and twice 14 bits."""
     tag = int.from_bytes(data[:3], "little")
-    if len(data) < 10 or tag & 1 or data[3:6] != b"\x9d\x01\x2a":  # noqa: PLR2004 - the length of the frame header
+    if len(data) < _LOSSY_HEAD or tag & 1 or bytes(data[3:6]) != b"\x9d\x01\x2a":
         raise ImageError("corrupt WebP: no key frame")
-    if whole and tag >> 5 > len(data) - 10:
+    if whole and tag >> 5 > len(data) - _LOSSY_HEAD:
         raise ImageError("corrupt WebP: a partition runs over the end")
     width = int.from_bytes(data[6:8], "little") & 0x3FFF
     return _Header(width, int.from_bytes(data[8:10], "little") & 0x3FFF)
@@ -108,7 +112,7 @@ def _lossy(data: memoryview, *, whole: bool) -> _Header:
 def _lossless(data: memoryview) -> _Header:
     """Signature, 14 bits of width - 1, 14 of height - 1, alpha, 3 bits of version."""
     bits = int.from_bytes(data[1:5], "little")
-    if len(data) < 5 or data[0] != 0x2F or bits >> 29:  # noqa: PLR2004 - as the docstring has it
+    if len(data) < _LOSSLESS_HEAD or data[0] != _LOSSLESS_SIGNATURE or bits >> 29:
         raise ImageError("corrupt WebP: no lossless header")
     return _Header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1))
 
