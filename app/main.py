@@ -18,6 +18,7 @@ from app.auth import Caller, Keyring, KeyStore, of_fields
 from app.config import Config
 from app.delivery import Delivery
 from app.docs_page import Docs
+from app.fallback import Fallbacks
 from app.keys import Keys
 from app.ledger import Ledger
 from app.ledger.database import engine, prepare
@@ -150,6 +151,7 @@ def create_app(
     fetcher = Fetcher(chosen.transport, chosen.clock)
     pipeline = Pipeline(
         registry=registry,
+        fallbacks=Fallbacks(registry, config.fallbacks),
         limiter=chosen.limiter,
         ledger=chosen.ledger,
         client=Client(chosen.transport, chosen.clock, RetryRule(), overtime=OVERTIME_SECONDS),

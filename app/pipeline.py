@@ -7,8 +7,8 @@ Each stage makes one frozen value from the one before. `run` is the way; everyth
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -16,6 +16,7 @@ from app.answer import Answer, Failure, delivered_adjustments
 from app.auth import Caller
 from app.delivery import Delivered, Delivery
 from app.errors import Overloaded
+from app.fallback import FALLS_BACK, Fallbacks
 from app.ledger import Ledger
 from app.limiter import Limiter
 from app.registry import Registry, Route
@@ -42,6 +43,10 @@ class Ticket:
     form: ResponseFormat | None
     started: float
     seconds: float
+    fallback: bool = True
+
+
+Make = Callable[[Ticket, Route, Plan, Journal], AsyncIterator[Partial | Completed]]
 
 
 class Pipeline:
@@ -51,6 +56,7 @@ class Pipeline:
         self,
         *,
         registry: Registry,
+        fallbacks: Fallbacks,
         limiter: Limiter,
         ledger: Ledger,
         client: Client,
@@ -59,6 +65,7 @@ class Pipeline:
         telemetry: Telemetry,
     ) -> None:
         self._registry = registry
+        self._fallbacks = fallbacks
         self._limiter = limiter
         self._ledger = ledger
         self._client = client
@@ -76,36 +83,63 @@ class Pipeline:
 
     async def run(self, ticket: Ticket) -> Answer:
         """The images of a request. Raises PinholeError; whatever happens, the account is settled."""
-        route, planned = self.plan(ticket)
-        async with self._spend(ticket, route, planned) as account:
-            calls = await self._prepare(planned)
-            completed = await self._call(ticket, route, calls, account.journal)
-            images, failures = await self._deliver(ticket, route, planned, completed)
-            return account.delivered(self._answer(route, planned, account, completed, (images, failures)))
+        async for state in self._ways(ticket, self._images):
+            if isinstance(state, Answer):
+                return state
+        raise AssertionError  # a way ends with its answer or its error
 
     async def stream(self, ticket: Ticket) -> AsyncIterator[Partial | Answer]:
         """The same way, with partial images on it: Partial as they come, last the Answer."""
-        route, planned = self.plan(ticket)
-        async with self._spend(ticket, route, planned) as account:
-            completed = None
-            calls = await self._prepare(planned)
-            if len(calls) == 1:
-                call, deadline = calls[0], self._deadline(ticket, route)
-                async for state in self._client.stream(route.deployment, call, deadline, account.journal):
-                    if isinstance(state, Partial):
-                        yield state
-                    else:
-                        completed = state
-            completed = completed or await self._call(ticket, route, calls, account.journal)
-            images, failures = await self._deliver(ticket, route, planned, completed)
-            yield account.delivered(self._answer(route, planned, account, completed, (images, failures)))
+        async for state in self._ways(ticket, self._partials):
+            yield state
+
+    async def _ways(self, ticket: Ticket, make: Make) -> AsyncIterator[Partial | Answer]:
+        """The model that was asked for, then its fallbacks, for as long as nothing can have been billed."""
+        ways = self._fallbacks.ways(ticket.request, ticket.caller, self.plan(ticket), allowed=ticket.fallback)
+        for number, (route, planned) in enumerate(ways):
+            last = number == len(ways) - 1
+            begun = False
+            try:
+                async with self._spend(ticket, route, planned, number) as account:
+                    account.journal.patient = last
+                    async for state in make(ticket, route, planned, account.journal):
+                        begun = True
+                        if isinstance(state, Partial):
+                            yield state
+                            continue
+                        images, failures = await self._deliver(ticket, route, planned, state)
+                        made = self._answer(route, planned, account, state, (images, failures))
+                        yield account.delivered(made)
+            except FALLS_BACK as error:
+                if last or begun or error.billed:
+                    raise
+            else:
+                return
+
+    async def _images(
+        self, ticket: Ticket, route: Route, planned: Plan, journal: Journal
+    ) -> AsyncIterator[Partial | Completed]:
+        yield await self._call(ticket, route, await self._prepare(planned), journal)
+
+    async def _partials(
+        self, ticket: Ticket, route: Route, planned: Plan, journal: Journal
+    ) -> AsyncIterator[Partial | Completed]:
+        calls = await self._prepare(planned)
+        if len(calls) > 1 or not calls[0].stream:
+            yield await self._call(ticket, route, calls, journal)
+            return
+        async for state in self._client.stream(route.deployment, calls[0], self._deadline(ticket, route), journal):
+            yield state
 
     def plan(self, ticket: Ticket) -> tuple[Route, Plan]:
         """Resolve, validate, plan: pure, free, and all that explain needs. Raises PinholeError."""
         route = self._registry.resolve(ticket.request, ticket.caller)
         return route, plan(ticket.request, route.spec, route.noted)
 
-    def _spend(self, ticket: Ticket, route: Route, planned: Plan) -> Account:
+    def _spend(self, ticket: Ticket, route: Route, planned: Plan, number: int) -> Account:
+        """An account for each way; a fallback's row is a row of its own."""
+        if number:
+            ticket = replace(ticket, request_id=f"{ticket.request_id}-{number}")
         return Account(
             limiter=self._limiter,
             ledger=self._ledger,

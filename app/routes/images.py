@@ -79,6 +79,7 @@ class Images:
             form=self._form(request, wish, caller),
             started=started,
             seconds=self._seconds(request),
+            fallback=request.headers.get("pinhole-fallback", "").strip().lower() != "none",
         )
 
     async def _read(self, request: Request, operation: Operation, caller: Caller) -> ImageRequest:

@@ -50,9 +50,13 @@ class Deployment:
 
 @dataclass(slots=True)
 class Journal:
-    """What happened on the wire for one request: filled while calls run, read for headers and the ledger."""
+    """What happened on the wire for one request: filled while calls run, read for headers and the ledger.
+
+    Without `patient` nothing is retried: somebody else can serve sooner.
+    """
 
     attempts: int = 0
+    patient: bool = True
     upstream_request_ids: list[str] = field(default_factory=list)
 
     def note(self, request_id: str | None) -> None:
@@ -85,7 +89,7 @@ class Client:
             except UpstreamFailure as error:
                 journal.note(error.upstream_request_id)
                 wait = self._retry.wait(error, journal.attempts, waited)
-                if wait is None or self._clock.now() + wait >= deadline:
+                if wait is None or not journal.patient or self._clock.now() + wait >= deadline:
                     raise
                 waited += wait
                 await self._clock.sleep(wait)

@@ -55,14 +55,7 @@ class Painting:
 
 def paint(p: Painting) -> Image.Image:
     """The picture, p.width x p.height, RGB, or RGBA with an empty background where p.transparent."""
-    sheet = _sheet(p)
-    image = _scene(p, sheet.chance)(sheet)
-    caption = typeset.lay_out(p.prompt, _facts(p), (0, 0, p.width, p.height))
-    image = _finish(sheet, image)
-    typeset.engrave(image, caption, sheet.palette)
-    if p.transparent:
-        image.putalpha(_badge(image.size, caption))
-    return image
+    return _picture(p, (0, 0, p.width, p.height))
 
 
 def partials(p: Painting, count: int) -> list[Image.Image]:
@@ -88,11 +81,7 @@ def edit(p: Painting, images: Sequence[bytes], mask: bytes | None) -> Image.Imag
         return _repaint(p, retouch.read(images[0]), mask)
     sheet = _sheet(p)
     image = retouch.compose(sheet, [retouch.read(data) for data in images])
-    caption = typeset.lay_out(p.prompt, _facts(p), (0, 0, p.width, p.height))
-    typeset.engrave(image, caption, sheet.palette)
-    if p.transparent:
-        image.putalpha(_badge(image.size, caption))
-    return image
+    return _captioned(p, sheet, image, rounding=0.06)
 
 
 def encode(image: Image.Image, format: str, compression: int = 100) -> bytes:  # noqa: A002 - the wire's word
@@ -123,8 +112,6 @@ def _repaint(p: Painting, base: Image.Image, mask: bytes) -> Image.Image:
         return base
     size = box[2] - box[0], box[3] - box[1]
     part = paint(replace(p, width=max(_LEAST, size[0]), height=max(_LEAST, size[1])))
-    if part.size != size:
-        part = part.resize(size, Resampling.BICUBIC)
     if part.mode == "RGBA" and base.mode == "RGB":
         base = base.convert("RGBA")
     return retouch.fill(base, part, opening, box[:2])

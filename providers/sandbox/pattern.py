@@ -48,8 +48,8 @@ def _silk(sheet: Sheet, canvas: Image.Image, fold: int) -> None:
     lower = _wave(chance, length, middle + chance.uniform(0.08, 0.2), 0.15)
     colors = tuple(chance.sample(sheet.palette.accents, 4))
     folds, phase, twist = chance.uniform(2.5, 5), chance.uniform(0, math.tau), chance.uniform(0.5, 1.5)
-    strips = 60 + 30 * sheet.detail + round(unit / 25)
-    samples = round((36 + unit / 40) * min(5.0, max(1.0, length)))
+    strips = 60 + 30 * sheet.detail + round(unit / 40)
+    samples = round((30 + unit / 50) * min(5.0, max(1.0, length)))
     xs = [i / samples for i in range(samples + 1)]
     tops = [upper(x) for x in xs]
     bottoms = [top + math.hypot(lower(x) - top, 0.045) for x, top in zip(xs, tops, strict=True)]
@@ -81,7 +81,13 @@ def _cast(canvas: Image.Image, upper: list[Point], lower: list[Point], spread: i
     outline = [(x * across, (y + spread * 0.6) * down) for x, y in [*upper, *reversed(lower)]]
     ImageDraw.Draw(mask).polygon(outline, fill=120)
     soft = mask.filter(ImageFilter.GaussianBlur(spread / scale))
-    brush.wash(canvas, (8, 10, 20), soft.resize(canvas.size, Resampling.BICUBIC))
+    box = soft.getbbox()
+    if box is None:
+        return
+    top, bottom = int(box[1] / down), min(canvas.height, math.ceil(box[3] / down))
+    rows = (0, top * down, size[0], bottom * down)
+    dark = soft.resize((canvas.width, bottom - top), Resampling.BILINEAR, box=rows)
+    brush.wash(canvas, (8, 10, 20), dark, (0, top))
 
 
 def mosaic(sheet: Sheet) -> Image.Image:

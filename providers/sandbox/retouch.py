@@ -8,9 +8,10 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 from PIL.Image import Resampling
 
 from providers.sandbox import brush
-from providers.sandbox.brush import Sheet
+from providers.sandbox.brush import Box, Sheet
 from providers.sandbox.palettes import Color, Palette, mix
 
+_OPEN = 255
 _DEEP = ("I", "I;16", "I;16B", "I;16L")
 
 
@@ -27,8 +28,10 @@ def read(data: bytes) -> Image.Image:
             return upright.convert("RGBA")
         return upright
     if upright.mode in _DEEP:
-        return upright.convert("I").point(lambda v: v * (1 / 256) + 0).convert("L").convert("RGB")
-    return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+        upright = upright.convert("I").point(lambda v: v * (1 / 257) + 0).convert("L")
+    plain = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+    plain.info.pop("icc_profile", None)  # it described the channels that are gone
+    return plain
 
 
 def hole(mask: bytes, size: tuple[int, int]) -> Image.Image:
@@ -42,6 +45,27 @@ def hole(mask: bytes, size: tuple[int, int]) -> Image.Image:
     if picture.mode != "RGBA":
         raise ValueError("the mask has no alpha channel")
     return ImageChops.invert(picture.getchannel("A"))
+
+
+def roomiest(opening: Image.Image) -> Box | None:
+    """A large rectangle that lies wholly inside the opening, None where there is no room for one."""
+    cells = 24
+    across, down = opening.width / cells, opening.height / cells
+    least = opening.convert("L").resize((cells, cells), Resampling.BOX).tobytes()
+    heights = [0] * cells
+    best, found = 0, None
+    for y in range(cells):
+        heights = [heights[x] + 1 if least[y * cells + x] == _OPEN else 0 for x in range(cells)]
+        for left in range(cells):
+            high = cells
+            for right in range(left, cells):
+                high = min(high, heights[right])
+                if (right - left + 1) ** 2 * high > best:  # captions are wide
+                    best, found = (right - left + 1) ** 2 * high, (left, y + 1 - high, right + 1, y + 1)
+    if found is None:
+        return None
+    left, top, right, bottom = found
+    return math.ceil(left * across), math.ceil(top * down), int(right * across), int(bottom * down)
 
 
 def fill(base: Image.Image, fresh: Image.Image, opening: Image.Image, at: tuple[int, int]) -> Image.Image:

@@ -1,0 +1,59 @@
+"""Fallbacks follow what cannot have been billed, to models that can do the request as sent, and are reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.gateway import running
+from tests.matrix.vendors import VENDORS
+from tests.upstreams.http import Reply
+
+OPENAI = next(vendor for vendor in VENDORS if vendor.name == "openai")
+MINIMAX = next(vendor for vendor in VENDORS if vendor.name == "minimax")
+CONFIG = "fallbacks: {gpt-image-2: [gemini-3-pro-image, cogview-4, image-01]}\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "attempts"),
+    [("RATELIMIT", 200, 1), ("FORBIDDEN", 400, 0), ("BOOM", 502, 0), ("", 200, 0)],
+)
+def test_only_what_cannot_have_been_billed_falls_back(tmp_path: Path, word: str, status: int, attempts: int) -> None:
+    """A rate limit goes on to the next model that has a key; a refusal and a paid failure never do."""
+    with OPENAI.make() as openai, MINIMAX.make() as minimax:
+        # The other stand-in shares the trigger words, so the prompt's word is scripted for the first alone.
+        environ = OPENAI.environ(openai) | MINIMAX.environ(minimax)
+        with running(tmp_path, environ, CONFIG) as gateway:
+            prompt = f"a kite {word}"
+            if word == "RATELIMIT":
+                limited = Reply.json(
+                    429, {"error": {"message": "slow", "type": "rate_limit_error", "code": "slow_down"}}
+                )
+                openai.queue(*[limited] * 10)
+                prompt = "a kite"
+            body = {"model": "gpt-image-2", "prompt": prompt, "response_format": "url"}
+            answer = httpx2.post(f"{gateway.v1}/images/generations", json=body, timeout=60)
+            refused = httpx2.post(
+                f"{gateway.v1}/images/generations", json=body, headers={"pinhole-fallback": "none"}, timeout=60
+            )
+
+    assert answer.status_code == status, answer.text
+    assert len([e for e in minimax.exchanges if e.method == "POST"]) == attempts
+    if word == "RATELIMIT":
+        assert answer.headers["pinhole-model"] == "image-01"
+        assert 'model;kind=mapped;from="gpt-image-2";to="image-01"' in answer.headers["pinhole-adjustments"]
+        assert refused.status_code == 429
+
+
+def test_a_target_that_cannot_do_the_request_is_passed_over(tmp_path: Path) -> None:
+    """A mask that the fallback lacks keeps the request from it: the first error stands."""
+    with OPENAI.make() as openai, MINIMAX.make() as minimax:
+        environ = OPENAI.environ(openai) | MINIMAX.environ(minimax)
+        with running(tmp_path, environ | {"OPENAI_API_KEY": "sk-bad-key"}, CONFIG) as gateway:
+            body = {"model": "gpt-image-2", "prompt": "a kite", "size": "1008x1008", "background": "transparent"}
+            answer = httpx2.post(f"{gateway.v1}/images/generations", json=body, timeout=60)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_auth_error")
+    assert minimax.exchanges == []
