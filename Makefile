@@ -13,7 +13,7 @@ help: ## Lists these targets
 run: $(RUN) ## Installs what is missing and serves on http://127.0.0.1:8080 in sandbox mode, without any key
 	@PINHOLE_SANDBOX=$${PINHOLE_SANDBOX:-true} exec $(BIN)/pinhole serve
 
-demo: $(RUN) ## Asks every model of a sandbox gateway for one picture and keeps them in demo/
+demo: $(TEST) ## Starts a sandbox gateway, asks it for pictures with the official SDK, and keeps them in demo/
 	@$(BIN)/python deploy/demo.py demo
 
 test: $(TEST) ## Installs what the tests need (a redis-server and PostgreSQL included) and runs them all
