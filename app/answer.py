@@ -21,6 +21,7 @@ from providers.core.types import Size
 from providers.kit.bodies import encode
 
 HEADER_BYTES: Final = 2048
+INTEGERS: Final = 10**15  # RFC 9651, 3.3.1: at most fifteen digits
 _TOKEN = re.compile(r"[a-z*][a-z0-9_.*-]{0,63}")
 
 
@@ -152,7 +153,8 @@ def _member(adjustment: Adjustment) -> str:
     member = f"{name if _TOKEN.fullmatch(name) else 'unknown'};kind={adjustment.kind}"
     for key, value in (("from", adjustment.asked), ("to", adjustment.used)):
         if value is not None:
-            member += f";{key}={value}" if isinstance(value, int) else f';{key}="{_printable(value)}"'
+            bare = isinstance(value, int) and abs(value) < INTEGERS
+            member += f";{key}={value}" if bare else f';{key}="{_printable(str(value))}"'
     return member
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from app.errors import BadInput, PayloadTooLarge, UnsupportedMediaType
+from app.errors import BadInput, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from providers.core.errors import InvalidRequest, Violation
 from providers.kit.lift import LiftError, lift
 
@@ -25,6 +25,21 @@ PARTS: Final = 100
 IMAGE_FIELDS: Final = frozenset({"image", "image[]", "images", "images[]"})
 JSON_TYPE: Final = "application/json"
 FORM_TYPE: Final = "multipart/form-data"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slowly a body may come: `seconds` for any of them, and one second more for each `rate` bytes received."""
+
+    seconds: float = 60.0
+    rate: int = 32 * 1024
+
+    def due(self, received: int) -> float:
+        """Seconds from the start within which the next bytes must come."""
+        return self.seconds + received / self.rate
+
+
+PACE: Final = Pace()
 
 
 @dataclass(slots=True)
@@ -41,41 +56,69 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def chunks(request: Request, limit: int, what: str = "The body") -> AsyncIterator[bytes]:
-    """The body as it comes. Raises PayloadTooLarge as soon as it is known, BadInput when the caller stops."""
+async def chunks(request: Request, limit: int, pace: Pace = PACE) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises PayloadTooLarge and RequestTimeout when that is known, BadInput when it ends."""
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise PayloadTooLarge(f"{what} has {declared} bytes; at most {limit} are allowed.")
+    if declared.isdecimal() and int(declared) > limit:
+        raise PayloadTooLarge(f"The body has {declared} bytes; at most {limit} are allowed.")
     size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise PayloadTooLarge(f"{what} has more than {limit} bytes.")
-            if chunk:
-                yield chunk
-    except ClientDisconnect as error:
-        raise BadInput("The connection ended before the body was complete.") from error
+    started = asyncio.get_running_loop().time()
+    stream = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout_at(started + pace.due(size)):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise RequestTimeout(f"The body came too slowly: {size} bytes in {pace.due(size):.0f} seconds.") from None
+        except ClientDisconnect as error:
+            raise BadInput("The connection ended before the body was complete.") from error
+        if chunk is None:
+            return
+        size += len(chunk)
+        if size > limit:
+            raise PayloadTooLarge(f"The body has more than {limit} bytes.")
+        if chunk:
+            yield chunk
 
 
-async def read_json(request: Request, limit: int) -> Any:
-    """A JSON body, its long base64 strings lifted out. Raises UnsupportedMediaType, BadInput, PayloadTooLarge."""
+async def read_json(request: Request, limit: int, pace: Pace = PACE, *, also: str = "") -> Any:
+    """A JSON body, its long base64 strings lifted out. `also` is another type that the route reads.
+
+    Raises UnsupportedMediaType, BadInput, PayloadTooLarge, RequestTimeout.
+    """
     if media_type(request) != JSON_TYPE:
         given = media_type(request) or "no content type"
-        raise UnsupportedMediaType(f"The body must be {JSON_TYPE}; {given} was sent.")
+        wanted = f"{JSON_TYPE} or {also}" if also else JSON_TYPE
+        raise UnsupportedMediaType(f"The body must be {wanted}; {given[:100]} was sent.")
     body = bytearray()
-    async for chunk in chunks(request, limit):
+    async for chunk in chunks(request, limit, pace):
         body += chunk
     try:
-        return lift(body)
+        document = lift(body)
+        for text in _texts(document):
+            text.encode()
     except LiftError as error:
         raise BadInput(f"The body is not valid JSON: {error}.", code="invalid_json") from None
-    except json.JSONDecodeError as error:
-        raise BadInput(f"The body is not valid JSON: {error.msg}.", code="invalid_json") from None
+    except UnicodeEncodeError:
+        message = "The body is not valid JSON: half a surrogate pair is no character."
+        raise BadInput(message, code="invalid_json") from None
+    return document
 
 
-async def read_form(request: Request, limit: int) -> Upload:
-    """A multipart body. Raises BadInput, InvalidRequest, PayloadTooLarge."""
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield key
+            yield from _texts(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _texts(value)
+
+
+async def read_form(request: Request, limit: int, pace: Pace = PACE) -> Upload:
+    """A multipart body. Raises BadInput, InvalidRequest, PayloadTooLarge, RequestTimeout."""
     _, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if not boundary:
@@ -83,10 +126,10 @@ async def read_form(request: Request, limit: int) -> Upload:
     reader = FormReader()
     try:
         parser = reader.parser(boundary)
-        async for chunk in chunks(request, limit):
+        async for chunk in chunks(request, limit, pace):
             parser.write(chunk)
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise BadInput(f"The multipart body cannot be read: {error}.", code="invalid_multipart") from None
     if not reader.ended:
         raise BadInput("The multipart body ends before its last boundary.", code="invalid_multipart")
@@ -104,6 +147,7 @@ class FormReader:
         self._header = bytearray()
         self._value = bytearray()
         self._name = ""
+        self._file = False
         self._data = bytearray()
         self._limit = TEXT_BYTES
 
@@ -144,6 +188,7 @@ class FormReader:
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get("content-disposition", ""))
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        self._file = bool(options.get(b"filename"))
         if not self._name:
             raise BadInput("A part of the form has no name.", code="invalid_multipart")
         if self._name in IMAGE_FIELDS:
@@ -159,6 +204,8 @@ class FormReader:
         self._data += memoryview(data)[start:end]
 
     def _part_end(self) -> None:
+        if self._name in IMAGE_FIELDS | {"mask"} and not self._data and not self._file:
+            return  # a form's file field in which nothing was chosen
         if self._name in IMAGE_FIELDS:
             self.upload.images.append(memoryview(self._data))
         elif self._name == "mask":

@@ -8,8 +8,6 @@ from typing import Final
 
 import anyio
 import pybase64
-from providers.kit.images import ImageError, dimensions, sniff
-from providers.kit.mask import composite
 
 from app.store import ImageStore, Links
 from providers.core.errors import UpstreamError
@@ -20,6 +18,8 @@ from providers.core.types import ImageFormat, ResponseFormat, Size
 from providers.kit.client import Deployment
 from providers.kit.convert import convert
 from providers.kit.fetch import Fetcher
+from providers.kit.images import ImageError, dimensions, sniff
+from providers.kit.mask import composite
 
 HEAD: Final = 64 * 1024
 
@@ -71,6 +71,7 @@ class Delivery:
         if plan.composite:
             picture = await self._composited(picture, plan)
             image_format = ImageFormat.PNG
+            wanted = plan.output.format or image_format  # a lossy form would change pixels outside the mask
         if wanted is not image_format or plan.output.convert or plan.output.flatten:
             picture = await self._converted(picture, plan, wanted)
             image_format = wanted

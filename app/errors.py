@@ -150,6 +150,8 @@ def headers(error: PinholeError) -> dict[str, str]:
     billed = isinstance(error, core.UpstreamFailure) and error.billed
     if billed or isinstance(error, core.UpstreamQuota | QuotaExceeded | core.UpstreamAuth):
         found["x-should-retry"] = "false"
+    if isinstance(error, RequestTimeout):
+        found["connection"] = "close"
     if isinstance(error, core.UpstreamFailure) and error.upstream_request_id:
         found["pinhole-upstream-request-id"] = header_text(error.upstream_request_id)
     return found

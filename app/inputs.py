@@ -33,8 +33,8 @@ Inputs = tuple[tuple[InputImage, ...], InputImage | None]
 async def from_upload(upload: Upload) -> Inputs:
     """The images of a form. Raises InvalidRequest."""
     many = len(upload.images) > 1
-    images = [_image(data, f"image[{i}]" if many else "image") for i, data in enumerate(upload.images) if len(data)]
-    mask = await _mask(upload.mask) if upload.mask is not None and len(upload.mask) else None
+    images = [_image(data, f"image[{i}]" if many else "image") for i, data in enumerate(upload.images)]
+    mask = await _mask(upload.mask) if upload.mask is not None else None
     return tuple(images), mask
 
 
@@ -67,28 +67,24 @@ async def _referenced(item: Any, param: str, fetcher: Fetcher) -> bytes | memory
         message = f"'{param}.file_id' is not supported: send 'image_url' with a data URL or an https URL."
         raise InvalidRequest(Violation(f"{param}.file_id", message, "unsupported_parameter"))
     url = item.get("image_url")
-    if isinstance(url, Lifted):
+    if isinstance(url, Lifted) or (isinstance(url, str) and url.startswith("data:")):
         return _decoded(url, param)
-    if isinstance(url, str) and url.startswith("data:"):
-        raise InvalidRequest(
-            Violation(param, f"'{param}' is not a base64 data URL of an image.", "invalid_image_url")
-        )
     if isinstance(url, str) and url.startswith(("https://", "http://")):
         return await fetcher.image(url, IMAGE_BYTES)
     message = f"'{param}.image_url' must be a data URL or an https URL; got {quoted(url)}."
     raise InvalidRequest(Violation(param, message, "invalid_image_url"))
 
 
-def _decoded(lifted: Lifted, param: str) -> bytes:
-    if len(lifted.base64) > STRING_BYTES:
-        message = f"'{param}' is a string of {len(lifted.base64)} bytes; at most {STRING_BYTES} are allowed."
+def _decoded(url: Lifted | str, param: str) -> bytes:
+    size = len(url.base64) if isinstance(url, Lifted) else len(url)
+    if size > STRING_BYTES:
+        message = f"'{param}' is a string of {size} bytes; at most {STRING_BYTES} are allowed."
         raise PayloadTooLarge(message, param=param)
     try:
-        return lifted.decode()
+        return Lifted.of(url).decode()
     except LiftError as error:
-        raise InvalidRequest(
-            Violation(param, f"'{param}' is not valid base64: {error}.", "invalid_image_file")
-        ) from None
+        message = f"'{param}' is not a base64 data URL of an image: {error}."
+        raise InvalidRequest(Violation(param, message, "invalid_image_url")) from None
 
 
 def _image(data: bytes | memoryview, param: str) -> InputImage:

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from app import config as config_file
 from app import edge
 from app.auth import Caller, Keyring, KeyStore, of_fields
+from app.bodies import PACE, Pace
 from app.config import Config
 from app.delivery import Delivery
 from app.docs_page import Docs
@@ -61,6 +62,7 @@ class Seams:
     store: ImageStore
     links: Links
     keys: Keys | None = None
+    pace: Pace = PACE
 
 
 def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
@@ -179,6 +181,7 @@ def create_app(
         settings=settings,
         config=config,
         clock=chosen.clock,
+        pace=chosen.pace,
     )
     models = Models(registry=registry, keyring=keys, clock=chosen.clock)
     for part in (attendance, images, models):

@@ -24,6 +24,9 @@ from providers.core.types import (
 )
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd", "4k"]
+# Beyond it a number is no wish, and no number of a header either (RFC 9651: fifteen digits).
+LARGEST: Final = 10**15 - 1
+Whole = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
 NOT_SERVED: Final = ("svg", "markup", "frame_count", "frame_duration_ms")
 OPTIONS: Final = (
     "style",
@@ -50,25 +53,25 @@ class ImageFields(BaseModel):
 
     prompt: str | None = Field(None, description="What to draw, or what to change.", examples=["A cute cat"])
     model: str | None = Field(None, description="`gpt-image-2`, `openai/gpt-image-2` or an alias.")
-    n: int | None = Field(None, description="How many images.", examples=[1])
+    n: Whole | None = Field(None, description="How many images.", examples=[1])
     size: Annotated[str, AfterValidator(_readable)] | None = Field(
         None, description="`WxH` in pixels, a ratio `W:H`, or `auto`.", examples=["1024x1024"]
     )
     quality: Quality | None = None
     response_format: Literal["url", "b64_json"] | None = None
-    output_format: Literal["png", "jpeg", "webp", "gif", "svg"] | None = None
-    output_compression: int | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    output_compression: Whole | None = None
     background: Literal["transparent", "opaque", "auto"] | None = None
     moderation: Literal["auto", "low"] | None = None
     style: Literal["vivid", "natural"] | None = None
     input_fidelity: Literal["high", "low"] | None = None
     complexity: Literal["low", "medium", "high"] | None = None
     stream: bool | None = None
-    partial_images: int | None = None
+    partial_images: Whole | None = None
     user: str | None = None
     safety_identifier: str | None = None
     negative_prompt: str | None = Field(None, description="What to leave out, where the model has it.")
-    seed: int | None = None
+    seed: Whole | None = None
     prompt_extend: bool | None = None
     watermark: bool | None = None
 
@@ -138,6 +141,8 @@ def _violation(problem: Any, document: Mapping[str, Any]) -> Violation:
     if kind == "value_error":
         message = f"Invalid value for '{param}': {quoted(value)}; {problem['ctx']['error']}."
         return Violation(param, message, "invalid_value", nearest="1024x1024" if param == "size" else None)
+    if kind in {"greater_than_equal", "less_than_equal"}:
+        return Violation(param, f"'{param}' has more than fifteen digits.", "invalid_value")
     wanted = problem["msg"].removeprefix("Input should be ")
     shown = type(value).__name__ if not isinstance(value, str) else f"the text {quoted(value)}"
     return Violation(param, f"Invalid type for '{param}': expected {wanted}, got {shown}.", "invalid_type")
@@ -158,7 +163,7 @@ def image_request(
         for name in OPTIONS
         if (value := getattr(fields, name)) is not None and not (name == "negative_prompt" and value == "")
     }
-    known = {"image", "images", "mask", "image[]", *NOT_SERVED}
+    known = {*NOT_SERVED, *(("images", "mask") if operation is Operation.EDIT else ())}
     return ImageRequest(
         operation=operation,
         prompt=fields.prompt or "",
@@ -170,7 +175,7 @@ def image_request(
         options=options,
         unknown=tuple(k for k, v in (fields.model_extra or {}).items() if v is not None and k not in known),
         response_format=ResponseFormat(fields.response_format) if fields.response_format else None,
-        output_format=_format(fields.output_format),
+        output_format=ImageFormat(fields.output_format) if fields.output_format else None,
         output_compression=fields.output_compression,
         background=fields.background,
         stream=bool(fields.stream),
@@ -182,14 +187,6 @@ def image_request(
         policy=policy,
         forbid_emulation=forbid_emulation,
     )
-
-
-def _format(word: str | None) -> ImageFormat | None:
-    if word == "svg":
-        allowed = "png, jpeg, webp"
-        message = f"Invalid value for 'output_format': 'svg'. Supported values are: {allowed}."
-        raise InvalidRequest(Violation("output_format", message, allowed=allowed))
-    return ImageFormat(word) if word else None
 
 
 def _size(text: str | None) -> AskedSize | None:

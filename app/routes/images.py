@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Images:
     config: Config
     clock: Clock
     attendance: Attendance
+    pace: bodies.Pace = bodies.PACE
 
     def router(self) -> APIRouter:
         """The four routes, to be mounted with and without /v1."""
@@ -86,15 +88,16 @@ class Images:
         policy = self._policy(request, caller)
         forbidden = frozenset() if caller.emulation else frozenset({"mask"})
         if operation is Operation.EDIT and bodies.media_type(request) == bodies.FORM_TYPE:
-            upload = await bodies.read_form(request, self.settings.max_body_bytes)
+            upload = await bodies.read_form(request, self.settings.max_body_bytes, self.pace)
             fields = schemas.from_form(upload.fields)
             images, mask = await inputs.from_upload(upload)
         elif operation is Operation.EDIT:
-            document = plain(await bodies.read_json(request, self.settings.max_body_bytes))
+            limit = self.settings.max_body_bytes
+            document = plain(await bodies.read_json(request, limit, self.pace, also=bodies.FORM_TYPE))
             fields = schemas.from_json(document)
             images, mask = await inputs.from_references(document, self.fetcher)
         else:
-            fields = schemas.from_json(plain(await bodies.read_json(request, bodies.GENERATION_BYTES)))
+            fields = schemas.from_json(plain(await bodies.read_json(request, bodies.GENERATION_BYTES, self.pace)))
             images, mask = (), None
         return schemas.image_request(
             fields, operation, policy=policy, images=images, mask=mask, forbid_emulation=forbidden
@@ -140,7 +143,7 @@ def plain(document: Any) -> Any:
     if not isinstance(document, dict):
         return document
     return {
-        key: bytes(value.base64).decode() if isinstance(value, Lifted) and key not in {"images", "mask"} else value
+        key: value.text if isinstance(value, Lifted) and key not in {"images", "mask"} else value
         for key, value in document.items()
     }
 
@@ -152,6 +155,7 @@ def is_r9s(headers: Mapping[str, str]) -> bool:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None

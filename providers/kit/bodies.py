@@ -34,7 +34,7 @@ def _json(document: Mapping[str, Any]) -> Iterator[Buffer]:
         return marker
 
     text = json.dumps(document, ensure_ascii=False, separators=SEPARATORS, default=place, allow_nan=False)
-    pieces = text.encode().split(marker.encode())
+    pieces = text.encode(errors="replace").split(marker.encode())  # half a surrogate pair is no reason to lose all
     for piece, image in zip(pieces, images, strict=False):
         yield piece + image.prefix.encode()
         yield image.base64 if image.base64 is not None else pybase64.b64encode(image.data)
@@ -44,7 +44,7 @@ def _json(document: Mapping[str, Any]) -> Iterator[Buffer]:
 def _form(form: Form, boundary: str) -> Iterator[Buffer]:
     for part in form.parts:
         yield _head(part, boundary)
-        yield part.value.encode() if isinstance(part.value, str) else part.value
+        yield part.value.encode(errors="replace") if isinstance(part.value, str) else part.value
         yield b"\r\n"
     yield f"--{boundary}--\r\n".encode()
 

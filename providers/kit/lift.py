@@ -57,6 +57,8 @@ class Lifted:
             handle = _split(memoryview(value.encode("ascii")))
         except UnicodeEncodeError:
             raise LiftError("not valid base64") from None
+        if not handle.base64:
+            raise LiftError("an empty base64 string")
         handle.check()
         return handle
 

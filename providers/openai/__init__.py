@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from providers.core.errors import UpstreamError
@@ -127,11 +128,17 @@ def _images(data: Any) -> Iterator[Image]:
             continue
         revised = item.get("revised_prompt")
         revised = revised if isinstance(revised, str) else None
-        encoded, url = item.get("b64_json"), item.get("url")
-        if isinstance(encoded, Lifted):
-            yield Image(content=encoded, revised_prompt=revised)
-        elif isinstance(url, str) and url:
-            yield Image(content=Link(url), revised_prompt=revised)
+        content = _content(item)
+        if content is not None:
+            yield Image(content=content, revised_prompt=revised)
+
+
+def _content(item: Mapping[str, Any]) -> Lifted | Link | None:
+    """Base64 before a link: it needs no second request."""
+    with suppress(LiftError):
+        return Lifted.of(item.get("b64_json"))
+    url = item.get("url")
+    return Link(url) if isinstance(url, str) and url else None
 
 
 def _usage(usage: Any) -> Usage | None:

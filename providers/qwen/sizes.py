@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from providers.core.sizes import TOLERANCE, PixelBounds, Resolution, SizeRule
+from providers.core.sizes import TOLERANCE, PixelBounds, Resolution
 from providers.core.types import AUTO, AskedSize, AspectRatio, Auto, Size, sizes
 
 STEP: Final = 16
@@ -93,18 +93,24 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class ShapeOfInput:
-    """An edit whose result has its input's shape unless pixels are asked; `pixels` says which can be."""
+    """An edit whose result has the shape of its first input unless pixels are asked; `pixels` says which can be.
 
-    pixels: SizeRule
+    Upstream would take the last input's shape (2026-11-22); a mask belongs to the first.
+    """
+
+    pixels: Area
+    shape: AspectRatio | None = None
+
+    def around(self, size: Size) -> ShapeOfInput:
+        return replace(self, shape=size.ratio)
 
     def resolve(self, asked: AskedSize | None, tier: str | None = None) -> Resolution | None:
-        answer = self.pixels.resolve(asked, tier)
-        if answer and (asked is None or isinstance(asked, Auto)):
-            return Resolution(wire=None, tier=answer.tier or tier)
-        return answer
+        if self.shape and (asked is None or isinstance(asked, Auto)):
+            return replace(self.pixels.nearest(self.shape, tier), exact=True)
+        return self.pixels.resolve(asked, tier)
 
     def nearest(self, asked: AskedSize, tier: str | None = None) -> Resolution:
-        return self.pixels.nearest(asked, tier)
+        return self.pixels.nearest(self.shape if self.shape and isinstance(asked, Auto) else asked, tier)
 
     def describe(self) -> str:
         return f"auto (the shape of the input), or {self.pixels.describe()}"

@@ -62,7 +62,7 @@ _V2_7_PRO: Final = ModelSpec(
     n=fanned(4),
     quality=UP_TO_4K,
     options=SEED | WATERMARK,  # sources disagree on negative_prompt (2026-11-22): not promised
-    inputs=Inputs(count=9, max_bytes=MAX_INPUT_BYTES, min_edge=240, max_edge=8000),
+    inputs=Inputs(count=9, max_bytes=MAX_INPUT_BYTES, min_edge=240, max_edge=8000, max_elongation=8),
     mask=Mask.EMULATED,
     output=BY_LINK,
     prices=dollars(0.075, "github.com/QwenCloud/qwencloud-ai, 2026-04"),

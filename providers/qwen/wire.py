@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from providers.core.http import JSON, HTTPRequest, Inline
+from providers.core.errors import InvalidRequest, Violation
+from providers.core.http import JSON, Buffer, HTTPRequest, Inline
 from providers.core.plan import Call
-from providers.core.types import AspectRatio, ImageFormat, InputImage, Operation, Size, nothing
-from providers.qwen.pixels import redrawn
+from providers.core.types import ImageFormat, InputImage, Size, nothing
+from providers.kit.convert import convert
+from providers.kit.images import ImageError
+from providers.kit.mask import to_luminance
+from providers.kit.upright import upright
 
 _SERVICES: Final = "/api/v1/services/aigc"
 # A request with this header where it does not belong is refused with 403, and so is one without it elsewhere.
@@ -70,9 +74,7 @@ def _base_image(call: Call, endpoint: Endpoint) -> dict[str, Any]:
         "base_image_url": _picture(call.images[0], endpoint),
     }
     if call.mask:
-        from providers.kit.mask import to_luminance  # noqa: PLC0415 - it brings an image library
-
-        body["input"]["mask_image_url"] = _inline(ImageFormat.PNG, to_luminance(bytes(call.mask.data)))
+        body["input"]["mask_image_url"] = _inline(ImageFormat.PNG, to_luminance(call.mask.data))
     return body
 
 
@@ -95,31 +97,28 @@ def _parameters(call: Call, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _size(call: Call) -> Size | None:
-    """The pixels to ask for; None where the model chooses.
-
-    An edit without a size takes the shape of the first image, to which a mask belongs too; upstream would take the
-    last one's. A generation without a size is sent the one that the row promises, whatever upstream's default is.
-    """
+    """The pixels to ask for: what the row promises, whatever upstream's default is; None where the model chooses."""
     wire = call.resolution.wire
-    if isinstance(wire, Size):
-        return wire
-    if wire is not None:
-        return None
-    if call.operation is Operation.EDIT and call.resolution.pixels is None and call.images:
-        first = call.images[0]
-        rule = call.spec.size_rule(call.operation)
-        wire = rule.nearest(AspectRatio(first.width, first.height), call.resolution.tier).wire
-        return wire if isinstance(wire, Size) else None
-    return call.resolution.pixels
+    if wire is None:
+        return call.resolution.pixels
+    return wire if isinstance(wire, Size) else None
 
 
 def _picture(image: InputImage, endpoint: Endpoint) -> Inline:
-    if image.orientation != 1 or (endpoint.opaque and image.has_alpha):
-        return _inline(*redrawn(image))
-    return _inline(image.format, image.data)
+    """The image as it is, upright; without its alpha where the model refuses one. Raises InvalidRequest."""
+    opaque = endpoint.opaque and image.has_alpha
+    return _inline(image.format, _flat(image) if opaque else upright(image))
 
 
-def _inline(kind: ImageFormat, data: bytes | memoryview) -> Inline:
+def _flat(image: InputImage) -> bytes:
+    try:
+        return convert(image.data, image.format, flatten=True)
+    except ImageError:
+        message = f"'{image.name}' cannot be decoded."
+        raise InvalidRequest(Violation(image.name, message, "invalid_image")) from None
+
+
+def _inline(kind: ImageFormat, data: Buffer) -> Inline:
     return Inline(data, prefix=f"data:{kind.media_type};base64,")
 
 

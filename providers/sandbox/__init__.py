@@ -19,14 +19,14 @@ from providers.core.prices import Prices, Usage
 from providers.core.provider import Access, Completed, Failed, Image, LocalProvider, Outcome, Partial
 from providers.core.sizes import PixelBounds
 from providers.core.spec import PNG_JPEG_WEBP, ImageCount, Inputs, Mask, ModelSpec, Output, PromptLimit
-from providers.core.types import ImageFormat, Operation, Size
+from providers.core.types import Operation, Size
 
 NAME: Final = "sandbox"
 SLOW_SECONDS: Final = 20.0
 SQUARE: Final = Size(1024, 1024)
 
 
-def _row(behaviour: str, note: str, *, partial_images: int = 3) -> ModelSpec:
+def _row(behaviour: str, note: str, *, per_call: int = 10) -> ModelSpec:
     return ModelSpec(
         id=f"{NAME}/{behaviour}",
         provider=NAME,
@@ -36,7 +36,7 @@ def _row(behaviour: str, note: str, *, partial_images: int = 3) -> ModelSpec:
         operations=frozenset(Operation),
         prompt=PromptLimit(32_000),
         sizes=PixelBounds(min_edge=64, max_edge=4096, min_pixels=4096, max_pixels=2**24, auto=True),
-        n=ImageCount(per_request=10, per_call=1),
+        n=ImageCount(per_request=10, per_call=per_call),
         quality=openai_quality("low", "medium", "high", "xhigh", "max"),
         options={
             "background": Choice.of("transparent", "opaque", "auto"),
@@ -51,7 +51,7 @@ def _row(behaviour: str, note: str, *, partial_images: int = 3) -> ModelSpec:
         inputs=Inputs(count=16),
         mask=Mask.NATIVE,
         streams=True,
-        partial_images=partial_images,
+        partial_images=3,
         output=Output(formats=PNG_JPEG_WEBP, compression=True),
         prices=Prices.flat(0.0, source="this file", checked=date(2026, 11, 23)),
         endpoint=behaviour,
@@ -65,7 +65,7 @@ MODELS: Final = (
     _row("rate-limited", "Always says: too fast, come back in 7 seconds."),
     _row("error", "Always fails, as a broken upstream does."),
     _row("slow", f"Draws after {SLOW_SECONDS:.0f} seconds."),
-    _row("partial", "Of several images, the second is always missing."),
+    _row("partial", "Of several images, the second is always missing.", per_call=1),
 )
 
 
@@ -97,9 +97,10 @@ class Sandbox:
             return
         if behaviour == "slow":
             yield SLOW_SECONDS
+        pictures = [_picture(call, index) for index in range(call.n)]
         if call.stream:
-            yield from _partials(call)
-        images = tuple(Image(content=_draw(call, index)) for index in range(call.n))
+            yield from _partials(call, pictures[0])
+        images = tuple(Image(content=_encode(call, picture)) for picture in pictures)
         yield Completed(images=images, usage=_usage(call), resolved=_resolved(call))
 
 
@@ -142,30 +143,28 @@ def _painting(call: Call, index: int) -> Any:
     )
 
 
-def _draw(call: Call, index: int) -> bytes:
+def _picture(call: Call, index: int) -> Any:
     from providers.sandbox import painter  # noqa: PLC0415 - as above
 
     painting = _painting(call, index)
-    if call.operation is Operation.EDIT:
-        inputs = [bytes(image.data) for image in call.images]
-        picture = painter.edit(painting, inputs, bytes(call.mask.data) if call.mask else None)
-    else:
-        picture = painter.paint(painting)
-    return _encode(call, picture)
+    if call.operation is Operation.GENERATE:
+        return painter.paint(painting)
+    inputs = [bytes(image.data) for image in call.images]
+    return painter.edit(painting, inputs, bytes(call.mask.data) if call.mask else None)
 
 
-def _partials(call: Call) -> Iterator[Partial]:
+def _partials(call: Call, picture: Any) -> Iterator[Partial]:
     from providers.sandbox import painter  # noqa: PLC0415 - as above
 
-    for index, picture in enumerate(painter.partials(_painting(call, 0), call.partial_images)):
-        yield Partial(image=Image(content=_encode(call, picture)), index=index)
+    for index, rough in enumerate(painter.rougher(picture, call.partial_images)):
+        yield Partial(image=Image(content=_encode(call, rough)), index=index)
 
 
 def _encode(call: Call, picture: Any) -> bytes:
     from providers.sandbox import painter  # noqa: PLC0415 - as above
 
     wanted = call.options.get("output_format") or call.spec.output.formats[0].value
-    return painter.encode(picture, ImageFormat(wanted).value, call.options.get("output_compression", 100))
+    return painter.encode(picture, wanted, call.options.get("output_compression", 100))
 
 
 def _usage(call: Call) -> Usage | None:

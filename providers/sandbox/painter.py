@@ -4,15 +4,15 @@ import hashlib
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 from PIL import Image, ImageFilter
 from PIL.Image import Resampling
 
 from providers.sandbox import brush, pattern, retouch, scene, typeset
-from providers.sandbox.brush import Sheet
-from providers.sandbox.palettes import BLACK, PALETTES, WHITE, Palette, mix, restyle
+from providers.sandbox.brush import Box, Sheet
+from providers.sandbox.palettes import BLACK, PALETTES, WHITE, mix, restyle
 from providers.sandbox.typeset import Caption
 
 
@@ -55,7 +55,7 @@ class Painting:
 
 def paint(p: Painting) -> Image.Image:
     """The picture, p.width x p.height, RGB, or RGBA with an empty background where p.transparent."""
-    return _picture(p, (0, 0, p.width, p.height))
+    return _picture(p, (p.width, p.height), (0, 0, p.width, p.height))
 
 
 def partials(p: Painting, count: int) -> list[Image.Image]:
@@ -79,9 +79,9 @@ def edit(p: Painting, images: Sequence[bytes], mask: bytes | None) -> Image.Imag
         raise ValueError("an edit needs an image")
     if mask is not None:
         return _repaint(p, retouch.read(images[0]), mask)
-    sheet = _sheet(p)
+    sheet = _sheet(p, (p.width, p.height))
     image = retouch.compose(sheet, [retouch.read(data) for data in images])
-    return _captioned(p, sheet, image, rounding=0.06)
+    return _captioned(p, sheet, image, area=(0, 0, p.width, p.height), rounding=0.06)
 
 
 def encode(image: Image.Image, format: str, compression: int = 100) -> bytes:  # noqa: A002 - the wire's word
@@ -110,21 +110,40 @@ def _repaint(p: Painting, base: Image.Image, mask: bytes) -> Image.Image:
     box = opening.getbbox()
     if box is None:
         return base
-    size = box[2] - box[0], box[3] - box[1]
-    part = paint(replace(p, width=max(_LEAST, size[0]), height=max(_LEAST, size[1])))
+    size = max(_LEAST, box[2] - box[0]), max(_LEAST, box[3] - box[1])
+    area = retouch.roomiest(opening.crop(box))
+    part = _picture(p, size, area).crop((0, 0, box[2] - box[0], box[3] - box[1]))
     if part.mode == "RGBA" and base.mode == "RGB":
         base = base.convert("RGBA")
     return retouch.fill(base, part, opening, box[:2])
 
 
-def _sheet(p: Painting) -> Sheet:
+def _picture(p: Painting, size: tuple[int, int], area: Box | None) -> Image.Image:
+    sheet = _sheet(p, size)
+    image = _scene(p, sheet.chance)(sheet)
+    brush.vignette(image, mix(sheet.palette.night[0], BLACK, 0.4), 0.42)
+    return _captioned(p, sheet, brush.grain(image, sheet.chance, 3), area=area, rounding=0.5)
+
+
+def _captioned(p: Painting, sheet: Sheet, image: Image.Image, *, area: Box | None, rounding: float) -> Image.Image:
+    """The image with its caption in the area if that is large enough, and cut out where p.transparent."""
+    roomy = area is not None and area[2] - area[0] >= _LEAST and area[3] - area[1] >= _LEAST // 2
+    caption = typeset.lay_out(p.prompt, _facts(p), area) if area is not None and roomy else None
+    if caption is not None:
+        typeset.engrave(image, caption, sheet.palette)
+    if p.transparent:
+        image.putalpha(_badge(image.size, caption, rounding))
+    return image
+
+
+def _sheet(p: Painting, size: tuple[int, int]) -> Sheet:
     """Palette and chance come from everything but the size, so that a wish keeps its motif at every size."""
-    detail = _DETAIL.get(p.quality.lower(), 1)
     wish = (p.prompt, p.negative_prompt, p.model, p.seed, p.index, p.style)
     digest = hashlib.sha256(repr(wish).encode("utf-8", "backslashreplace")).digest()
     chance = Random(digest)  # noqa: S311 - a picture, no secret
-    palette: Palette = restyle(chance.choice(PALETTES), p.style)
-    return Sheet(width=p.width, height=p.height, palette=palette, chance=chance, detail=detail)
+    palette = restyle(chance.choice(PALETTES), p.style)
+    detail = _DETAIL.get(p.quality.lower(), 1)
+    return Sheet(width=size[0], height=size[1], palette=palette, chance=chance, detail=detail)
 
 
 def _scene(p: Painting, chance: Random) -> Callable[[Sheet], Image.Image]:
@@ -141,18 +160,14 @@ def _facts(p: Painting) -> tuple[str, ...]:
     return tuple(fact for fact in facts if fact)
 
 
-def _finish(sheet: Sheet, image: Image.Image) -> Image.Image:
-    brush.vignette(image, mix(sheet.palette.night[0], BLACK, 0.4), 0.42)
-    return brush.grain(image, sheet.chance, 3)
-
-
-def _badge(size: tuple[int, int], caption: Caption) -> Image.Image:
-    """The alpha of a cut-out (L): a form with round ends, the caption's plate across its foot."""
+def _badge(size: tuple[int, int], caption: Caption | None, rounding: float) -> Image.Image:
+    """The alpha of a cut-out (L): a form with corners rounded by that share, the plate across its foot."""
     margin = round(min(size) * 0.04)
-    form = max(2, size[0] - 2 * margin), max(2, size[1] - 2 * margin)
+    form = size[0] - 2 * margin, size[1] - 2 * margin
     alpha = Image.new("L", size)
-    alpha.paste(brush.panel_mask(form, min(form) / 2), (margin, margin))
-    alpha.paste(255, caption.box, caption.outline())
+    alpha.paste(brush.panel_mask(form, min(form) * rounding), (margin, margin))
+    if caption is not None:
+        alpha.paste(255, caption.box, caption.outline())
     return alpha
 
 

@@ -23,15 +23,9 @@ def _colors(codes: str) -> tuple[Color, ...]:
     return tuple((int(c[0:2], 16), int(c[2:4], 16), int(c[4:6], 16)) for c in codes.split())
 
 
-def _palette(sky: str, night: str, light: str, land: str, accents: str, paper: str) -> Palette:  # noqa: PLR0917 - a table's columns
-    return Palette(
-        sky=_colors(sky),
-        night=_colors(night),
-        light=_colors(light),
-        land=_colors(land),
-        accents=_colors(accents),
-        paper=_colors(paper),
-    )
+def _palette(*rows: str) -> Palette:
+    """A palette from its rows in the order of the fields."""
+    return Palette(**{field.name: _colors(row) for field, row in zip(fields(Palette), rows, strict=True)})
 
 
 PALETTES = (

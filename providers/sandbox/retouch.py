@@ -11,7 +11,7 @@ from providers.sandbox import brush
 from providers.sandbox.brush import Box, Sheet
 from providers.sandbox.palettes import Color, Palette, mix
 
-_OPEN = 255
+_OPEN = 100  # of 255: so open that a caption can be read in it
 _DEEP = ("I", "I;16", "I;16B", "I;16L")
 
 
@@ -55,7 +55,7 @@ def roomiest(opening: Image.Image) -> Box | None:
     heights = [0] * cells
     best, found = 0, None
     for y in range(cells):
-        heights = [heights[x] + 1 if least[y * cells + x] == _OPEN else 0 for x in range(cells)]
+        heights = [heights[x] + 1 if least[y * cells + x] >= _OPEN else 0 for x in range(cells)]
         for left in range(cells):
             high = cells
             for right in range(left, cells):

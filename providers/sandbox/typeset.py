@@ -1,5 +1,6 @@
 """The caption: a plate with the prompt on it and a line that says how the picture was made."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -15,10 +16,12 @@ from providers.sandbox.palettes import Color, Palette, mix
 _DRAWN = frozenset(map(chr, range(0x20, 0x7F))) | frozenset("©«°±´·»‘’“”…‹›⁄™")  # noqa: RUF001 - signs are the subject
 _MISSING = "□"
 _READ = 1500  # characters of a prompt that are looked at: more never fits on a plate
+_SIZES = ((0.042, 14), (0.036, 12), (0.03, 10), (0.025, 9))  # of the area's unit, and at least so many pixels
 _SMALLEST = 9  # pixels of lettering that can still be read
 _LINES = 3  # a title of more lines is set smaller
 _GAP = 0.3  # of the title's size, between title and facts
 _SHARE = 0.34  # of the picture's height that a plate may take
+_WIDE = 2  # times its height: in a picture wider than that the plate is only as wide as its lettering
 _SHORT = 240  # pixels of height under which it may take more
 
 
@@ -50,6 +53,11 @@ class Setting:
     facts: tuple[str, ...]
     facts_size: int
     fits: bool
+
+    @property
+    def width(self) -> int:
+        title, facts = _Face(self.title_size), _Face(self.facts_size)
+        return math.ceil(max([*map(title.width, self.title), *map(facts.width, self.facts)]))
 
     @property
     def height(self) -> int:
@@ -157,11 +165,12 @@ def lay_out(prompt: str, facts: Sequence[str], area: Box) -> Caption:
     margin, pad = round(unit * 0.035), max(2, round(unit * 0.03))
     room = max(_SMALLEST, width - 2 * margin - 2 * pad)
     tall = round(height * (_SHARE if height > _SHORT else 0.6)) - 2 * pad
-    sizes = [max(_SMALLEST, round(unit * factor)) for factor in (0.042, 0.036, 0.03, 0.025)]
+    sizes = [max(least, round(unit * factor)) for factor, least in _SIZES]
     settings = (_set(prompt, facts, size=size, room=room, tall=tall) for size in sizes)
     chosen = next((setting for setting in settings if setting.fits), None)
     chosen = chosen or _set(prompt, facts, size=sizes[-1], room=room, tall=tall)
-    right, bottom = area[2] - margin, area[3] - margin
+    widest = min(room, chosen.width + chosen.title_size) if width > _WIDE * height else room
+    right, bottom = area[0] + margin + 2 * pad + widest, area[3] - margin
     top = max(area[1], bottom - chosen.height - 2 * pad)
     return Caption(box=(area[0] + margin, top, right, bottom), pad=pad, setting=chosen)
 

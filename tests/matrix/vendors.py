@@ -55,6 +55,16 @@ VENDORS = (
         suffix="/v1",
     ),
     Vendor(
+        name="gemini",
+        key_env="GEMINI_API_KEY",
+        base_env="GEMINI_BASE_URL",
+        key=_key("gemini"),
+        make=_of("gemini", "GeminiServer"),
+        generates="gemini-3-pro-image",
+        edits="gemini-3-pro-image",
+        masks="gemini-3-pro-image",
+    ),
+    Vendor(
         name="qwen",
         key_env="DASHSCOPE_API_KEY",
         base_env="DASHSCOPE_BASE_URL",

@@ -6,12 +6,14 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import h11
 
 _READ = 1 << 18
+_STATUSES = frozenset(HTTPStatus)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +181,9 @@ async def write_reply(
         _reset(writer)
         return False
     connection = _answering(exchange)
-    data = connection.send(h11.Response(status_code=reply.status, headers=_framed(reply)))
+    data = connection.send(
+        h11.Response(status_code=reply.status, headers=_framed(reply), reason=_reason(reply.status))
+    )
     writer.write(data or b"")
     complete = True if exchange.method == "HEAD" else await _write_body(connection, reader, writer, reply)
     if complete:
@@ -196,6 +200,10 @@ def _answering(exchange: Exchange) -> h11.Connection:
     connection.receive_data(exchange.raw_head)
     connection.next_event()
     return connection
+
+
+def _reason(status: int) -> str:
+    return HTTPStatus(status).phrase if status in _STATUSES else ""
 
 
 def _framed(reply: Reply) -> list[tuple[str, str]]:

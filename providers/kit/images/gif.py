@@ -30,7 +30,7 @@ def inspect(view: memoryview) -> ImageFacts:
             walk.skip(_table(view[walk.at - 1]) + 1)
         elif mark == _EXTENSION_MARK:
             if walk.byte() == _CONTROL and not pictures:
-                has_alpha = bytes(view[walk.at + 1 : walk.at + 2]) > b"" and bool(view[walk.at + 1] & 1)
+                has_alpha = any(flags & 1 for flags in view[walk.at + 1 : walk.at + 2])
         else:
             raise ImageError("corrupt GIF: unknown block")
         walk.skip_blocks()
@@ -75,7 +75,9 @@ class _Walk:
         return self.view[self.at - 1]
 
     def skip_blocks(self) -> None:
-        while size := self.byte():
+        size = 1
+        while size:
+            size = self.byte()
             self.skip(size)
             self.blocks += 1
             if self.blocks > _MAX_BLOCKS:

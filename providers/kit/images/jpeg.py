@@ -16,6 +16,7 @@ _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SO
 _MARKER: Final = re.compile(rb"\xff+([^\xff])", re.DOTALL)
 _AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _FRAME_HEAD: Final = 6
+_LENGTH: Final = 2  # bytes of a segment's length, which counts itself
 _BITS: Final = 8
 _INKS: Final = 4
 
@@ -26,8 +27,8 @@ def inspect(view: memoryview) -> ImageFacts:
     scans = 0
     deep = False
     turned: int | None = None
-    end = 0
-    for marker, data, end in _segments(view):  # noqa: B007 - the end of the last one is used
+    segments = list(_segments(view))
+    for marker, data, _ in segments:
         if marker in _FRAMES:
             if size:
                 raise ImageError("corrupt JPEG: two frames")
@@ -48,7 +49,7 @@ def inspect(view: memoryview) -> ImageFacts:
         orientation=turned or 1,
         deep=deep,
         bytes=len(view),
-        trailing=len(view) - end,
+        trailing=len(view) - segments[-1][2],
     )
 
 
@@ -66,9 +67,8 @@ def _segments(view: memoryview) -> Iterator[tuple[int, memoryview, int]]:
     for _ in range(MAX_PARTS):
         found = _MARKER.match(view, at)
         if found is None:
-            raise ImageError(
-                "corrupt JPEG: no marker" if bytes(view[at : at + 1]) not in (b"", b"\xff") else "truncated JPEG"
-            )
+            is_cut = bytes(view[at : at + 1]) in (b"", b"\xff")
+            raise ImageError("truncated JPEG" if is_cut else "corrupt JPEG: no marker")
         marker, at = found[1][0], found.end()
         if marker == _EOI:
             yield marker, view[at:at], at
@@ -78,16 +78,16 @@ def _segments(view: memoryview) -> Iterator[tuple[int, memoryview, int]]:
         if marker == _TEM or marker in _RESTARTS:
             continue
         end = at + _length(view, at)
-        yield marker, view[at + 2 : end], end
+        yield marker, view[at + _LENGTH : end], end
         at = _scan_end(view, end) if marker == _SOS else end
     raise ImageError("corrupt JPEG: too many segments")
 
 
 def _length(view: memoryview, at: int) -> int:
-    if len(view) - at < 2:  # noqa: PLR2004 - two bytes tell a segment's length
+    if len(view) - at < _LENGTH:
         raise ImageError("truncated JPEG")
-    length = int.from_bytes(view[at : at + 2])
-    if length < 2:  # noqa: PLR2004 - which counts itself
+    length = int.from_bytes(view[at : at + _LENGTH])
+    if length < _LENGTH:
         raise ImageError("corrupt JPEG: impossible segment")
     if at + length > len(view):
         raise ImageError("truncated JPEG")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from typing import Any, Final
@@ -114,5 +113,5 @@ def _refuse(prompt: str, trigger: Trigger | None) -> None:
         raise ServiceError(400, "INVALID_ARGUMENT", "Request contains an invalid argument.")
     if LISTED in prompt:
         error = not_enabled()
-        error.reply = replace(error.reply, body=json.dumps([json.loads(bytes(error.reply.body))]).encode())
+        error.reply = Reply.json(error.reply.status, [error.document])
         raise error

@@ -18,7 +18,8 @@ class ServiceError(Exception):
         error: dict[str, Any] = {"code": code, "message": message, "status": status}
         if details:
             error["details"] = list(details)
-        self.reply = Reply.json(code, {"error": error})
+        self.document = {"error": error}
+        self.reply = Reply.json(code, self.document)
 
 
 def detail(kind: str, **fields: Any) -> dict[str, Any]:
