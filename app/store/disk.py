@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
-import secrets
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import anyio
 
-from app.store.protocol import Stored
+from app.store.protocol import Stored, format_of, fresh_name, key_of
 from providers.core.http import Buffer
 from providers.core.types import ImageFormat
 from providers.kit.clock import Clock
 
-NAME: Final = re.compile(r"[0-9a-f]{32}\.(png|jpg|webp|gif)")
-SUFFIXES: Final = {image_format.suffix: image_format for image_format in ImageFormat}
+PIECE: Final = 256 << 10
 
 
 class DiskStore:
@@ -28,21 +26,27 @@ class DiskStore:
         self._ttl = ttl_seconds
 
     async def put(self, data: Buffer, image_format: ImageFormat) -> str:
-        name = f"{secrets.token_hex(16)}.{image_format.suffix}"
+        name = fresh_name(image_format)
         await anyio.to_thread.run_sync(self._write, name, data)
         return name
 
     async def get(self, name: str) -> Stored | None:
-        if not NAME.fullmatch(name):
+        image_format = format_of(name)
+        if image_format is None:
             return None
-        path = self._path(name)
+        path = self._folder / key_of(name)
         try:
             found = await anyio.to_thread.run_sync(path.stat)
         except OSError:
             return None
         if found.st_mtime + self._ttl <= self._clock.time():
             return None
-        return Stored(format=SUFFIXES[path.suffix[1:]], size=found.st_size, path=path)
+
+        async def read(start: int, stop: int) -> AsyncIterator[bytes]:
+            file = await anyio.to_thread.run_sync(_open, path, start)
+            return _pieces(file, stop - start)
+
+        return Stored(format=image_format, size=found.st_size, read=read)
 
     async def sweep(self) -> int:
         return await anyio.to_thread.run_sync(self._sweep)
@@ -50,11 +54,8 @@ class DiskStore:
     async def close(self) -> None:
         return None
 
-    def _path(self, name: str) -> Path:
-        return self._folder / name[:2] / name
-
     def _write(self, name: str, data: Buffer) -> None:
-        path = self._path(name)
+        path = self._folder / key_of(name)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = path.with_suffix(".part")
         try:
@@ -78,3 +79,16 @@ class DiskStore:
             except OSError:
                 continue  # another gateway on the same folder was faster
         return removed
+
+
+def _open(path: Path, start: int) -> IO[bytes]:
+    file = path.open("rb", buffering=0)
+    file.seek(start)
+    return file
+
+
+async def _pieces(file: IO[bytes], left: int) -> AsyncIterator[bytes]:
+    with file:
+        while left and (piece := await anyio.to_thread.run_sync(file.read, min(left, PIECE))):
+            left -= len(piece)
+            yield piece

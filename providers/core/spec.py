@@ -119,6 +119,9 @@ class ModelSpec:
     endpoint: str = ""
     note: str = ""
 
+    def __str__(self) -> str:
+        return self.id
+
     @property
     def wire_id(self) -> str:
         """The name that the upstream knows."""

@@ -104,7 +104,7 @@ class Client:
                 yield drawn
             return
         journal.attempts += 1
-        request = wire(deployment, provider.request(call))
+        request = wire(deployment, await _composed(provider, call))
         async with self._transport.open(request, self._remaining(deadline)) as answer:
             if answer.status >= _ERRORS_FROM or "text/event-stream" not in answer.headers.get("content-type", ""):
                 outcome = provider.outcome(call, await _whole(answer))
@@ -126,7 +126,7 @@ class Client:
         return await self._transport.send(wire(deployment, request), self._remaining(deadline))
 
     async def _once(self, deployment: Deployment, call: Call, deadline: float, journal: Journal) -> Completed:
-        request = wire(deployment, deployment.provider.request(call))
+        request = wire(deployment, await _composed(deployment.provider, call))
         response = await self._transport.send(request, self._remaining(deadline))
         outcome = deployment.provider.outcome(call, response)
         return await self._settle(deployment, call, outcome, deadline, journal)
@@ -212,6 +212,13 @@ def wire(deployment: Deployment, request: HTTPRequest) -> WireRequest:
         headers["content-type"] = content_type
         buffers = tuple(pieces)
     return WireRequest(method=request.method, url=url, headers=headers, body=buffers)
+
+
+async def _composed(provider: Provider, call: Call) -> HTTPRequest:
+    """The adapter's request; one with images may decode pixels (a mask's colours, a turned photo), so off the loop."""
+    if not call.images:
+        return provider.request(call)
+    return await anyio.to_thread.run_sync(provider.request, call)
 
 
 async def _whole(answer: Answer) -> HTTPResponse:

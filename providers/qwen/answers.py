@@ -67,12 +67,12 @@ class _Answer:
 
     def task(self) -> Outcome | None:
         """What the state of a task means; None when its images are to be read (or there is no task)."""
-        status, output = self.output.get("task_status"), self.output
+        output, status = self.output, self.text(self.output, "task_status")
         if status in PENDING or status == RUNNING:
             return self._poll(is_pending=status != RUNNING)
         if status == "FAILED":
             return Failed(failed(self.response, output.get("code"), output.get("message"), ours=self.id, made=True))
-        if isinstance(status, str) and status in OVER:
+        if status in OVER:
             return Failed(self._error(f"The task {OVER[status]}.", code=status))
         return None
 

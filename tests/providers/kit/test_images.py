@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from providers.core.types import ImageFormat
 from providers.kit.images import ImageError, ImageFacts, dimensions, inspect, sniff
 
 
-def made(image_format: str, mode: str = "RGB", size: tuple[int, int] = (37, 23), **options: object) -> bytes:
+def made(image_format: str, mode: str = "RGB", size: tuple[int, int] = (37, 23), **options: Any) -> bytes:
     """A small picture as Pillow writes it, with enough noise not to be trivial."""
     out = io.BytesIO()
     picture = Image.effect_noise(size, 60).convert(mode)
@@ -59,26 +60,26 @@ def test_what_an_image_library_writes_is_understood(name: str) -> None:
     assert inspect(memoryview(bytearray(data))) == facts
 
 
-@pytest.mark.parametrize("name", [name for name in SOUND if name != "gif"])
+@pytest.mark.parametrize("name", SOUND)
 def test_every_truncation_is_refused(name: str) -> None:
     """An image that ends early is no image, wherever it ends."""
     data = SOUND[name]
-    step = max(1, len(data) // 300)
 
-    for end in range(0, len(data) - 1, step):
+    for end in range(len(data)):
         with pytest.raises(ImageError):
             inspect(data[:end])
 
 
 def test_every_flipped_byte_of_a_png_is_refused() -> None:
-    """The CRC of each chunk is checked."""
-    data = SOUND["png"]
+    """Signature, length, type, content and CRC of each chunk are covered, whichever bits are flipped."""
+    data = SOUND["png-palette"]
 
-    for at in range(8, len(data), 7):
-        broken = bytearray(data)
-        broken[at] ^= 0x10
-        with pytest.raises(ImageError):
-            inspect(broken)
+    for at in range(len(data)):
+        for bits in (0x01, 0x20, 0x80, 0xFF):
+            broken = bytearray(data)
+            broken[at] ^= bits
+            with pytest.raises(ImageError):
+                inspect(broken)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

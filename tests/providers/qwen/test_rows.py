@@ -81,7 +81,7 @@ def test_pixels_choose_their_own_tier() -> None:
 
 
 def test_pixels_of_a_smaller_tier_are_scaled_up_and_reported() -> None:
-    """hd with a small size is neither dropped nor hidden."""
+    """Hd with a small size is neither dropped nor hidden."""
     answer = TIERED.resolve(Size(1024, 1024), "2K")
     assert answer
     assert (answer.pixels, answer.tier, answer.exact) == (Size(2048, 2048), "2K", False)
@@ -110,8 +110,8 @@ def test_an_edit_has_the_shape_of_its_input() -> None:
     for asked in (None, AUTO):
         answer = rule.resolve(asked)
         assert answer
-        assert (answer.pixels, answer.exact) == (Size(1472, 1120), True)
-    assert rule.nearest(AUTO).pixels == Size(1472, 1120)
+        assert (answer.pixels, answer.exact) == (Size(1488, 1120), True)
+    assert rule.nearest(AUTO).pixels == Size(1488, 1120)
     pixels = rule.resolve(Size(1280, 1280))
     assert pixels
     assert pixels.wire == Size(1280, 1280)
