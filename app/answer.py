@@ -73,6 +73,8 @@ def delivered_adjustments(plan: Plan, images: tuple[Delivered, ...]) -> tuple[Ad
     if sure and expected and isinstance(plan.calls[0].resolution.wire, Size) and sizes and sizes != {expected}:
         other = next(size for size in sizes if size != expected)
         found.append(Adjustment(param="size", kind=Kind.DELIVERED, asked=str(expected), used=str(other)))
+    if any(image.stripped for image in images):
+        found.append(Adjustment(param="content_credentials", kind=Kind.DROPPED))
     return tuple(found)
 
 
@@ -198,13 +200,20 @@ def _midnight(day: date) -> int:
 
 
 def limits(standings: tuple[Standing, ...]) -> dict[str, str]:
-    """`x-ratelimit-*` of the tightest limit in force; nothing where there is none."""
+    """`x-ratelimit-*` of the tightest limit in force, and IETF's `RateLimit`; nothing where there is none."""
     found: dict[str, str] = {}
+    policies, states = [], []
     for unit in (Unit.REQUESTS, Unit.IMAGES):
         mine = [standing for standing in standings if standing.unit is unit]
         if mine:
             tightest = min(mine, key=lambda standing: standing.remaining)
+            remaining, reset = int(tightest.remaining), -int(-tightest.reset // 1)
             found[f"x-ratelimit-limit-{unit}"] = f"{tightest.limit:g}"
-            found[f"x-ratelimit-remaining-{unit}"] = str(int(tightest.remaining))
-            found[f"x-ratelimit-reset-{unit}"] = str(-int(-tightest.reset // 1))
+            found[f"x-ratelimit-remaining-{unit}"] = str(remaining)
+            found[f"x-ratelimit-reset-{unit}"] = str(reset)
+            policies.append(f'"{unit}";q={tightest.limit:g};w=60')
+            states.append(f'"{unit}";r={remaining};t={reset}')
+    if states:
+        # draft-ietf-httpapi-ratelimit-headers-10, structured fields.
+        found |= {"ratelimit-policy": ", ".join(policies), "ratelimit": ", ".join(states)}
     return found

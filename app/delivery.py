@@ -22,6 +22,8 @@ from providers.kit.images import ImageError, dimensions, sniff
 from providers.kit.mask import composite
 
 HEAD: Final = 64 * 1024
+# The label of a C2PA manifest store (C2PA 2.2, section 11): in the first kilobytes of what OpenAI and Google sign.
+C2PA: Final = b"c2pa"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class Delivered:
     url: str | None = None
     base64: Buffer | None = field(default=None, repr=False)
     link: str | None = None
+    stripped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Delivery:
         if image_format is None:
             raise UpstreamError("The upstream's answer is not an image.", provider=deployment.provider.name)
         wanted = plan.output.format or image_format
+        credentials, stripped = C2PA in bytes(picture.head), False
         if plan.composite:
             picture = await self._composited(picture, plan)
             image_format = ImageFormat.PNG
@@ -75,11 +79,13 @@ class Delivery:
         if wanted is not image_format or plan.output.convert or plan.output.flatten:
             picture = await self._converted(picture, plan, wanted)
             image_format = wanted
+            stripped = credentials
         measured = dimensions(picture.head)
         delivered = Delivered(
             format=image_format,
             size=Size(*measured) if measured else None,
             revised_prompt=image.revised_prompt,
+            stripped=stripped,
             link=image.content.url if isinstance(image.content, Link) else None,
         )
         return await self._given(delivered, picture, form)

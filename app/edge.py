@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
+from app.answer import limits
 from app.telemetry import REQUEST_ID, Telemetry
 from providers.core.errors import PermissionDenied, PinholeError
 
@@ -79,6 +80,7 @@ def respond(error: PinholeError) -> JSONResponse:
     headers = errors.headers(error)
     if (attempts := error.__dict__.get("attempts")) is not None:
         headers["pinhole-attempts"] = str(attempts)
+    headers |= limits(error.__dict__.get("standings", ()))
     return JSONResponse(errors.envelope(error), status_code=errors.status(error), headers=headers)
 
 

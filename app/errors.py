@@ -37,6 +37,10 @@ class UnsupportedMediaType(PinholeError):
     """A body in a form that the route does not read."""
 
 
+class RangeNotSatisfiable(PinholeError):
+    """A byte range that begins behind the end of a file."""
+
+
 class KeyReused(PinholeError):
     """An idempotency key that came before with another request."""
 
@@ -91,6 +95,7 @@ TABLE: Final[dict[type[BaseException], Row]] = {
     RequestTimeout: Row(408, INVALID, "request_timeout"),
     PayloadTooLarge: Row(413, INVALID, "request_too_large"),
     UnsupportedMediaType: Row(415, INVALID, "unsupported_media_type"),
+    RangeNotSatisfiable: Row(416, INVALID, "range_not_satisfiable"),
     KeyReused: Row(422, INVALID, "idempotency_key_reused"),
     RateLimited: Row(429, "rate_limit_error", "rate_limit_exceeded", own_code=True),
     core.UpstreamRateLimited: Row(429, "rate_limit_error", "rate_limit_exceeded"),

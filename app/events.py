@@ -128,12 +128,14 @@ async def alive(
     source: AsyncIterator[list[Buffer]], seconds: float = KEEP_ALIVE_SECONDS
 ) -> AsyncIterator[list[Buffer]]:
     """`source`, with a comment whenever nothing came for a while. The source is run in a task of its own."""
-    queue: asyncio.Queue[list[Buffer] | None] = asyncio.Queue(maxsize=4)
+    queue: asyncio.Queue[list[Buffer] | None] = asyncio.Queue()
 
     async def pump() -> None:
-        async for buffers in source:
-            await queue.put(buffers)
-        await queue.put(None)
+        try:
+            async for buffers in source:
+                queue.put_nowait(buffers)
+        finally:
+            queue.put_nowait(None)
 
     task = asyncio.create_task(pump())
     try:

@@ -47,6 +47,7 @@ from providers.kit.retry import RetryRule
 from providers.kit.transport import HTTPTransport, Transport
 
 SWEEP_SECONDS = 60.0
+BUCKETS = ("s3://", "gs://", "az://")
 # A paid call goes on after its caller's deadline; the slowest model known needs minutes, not hours.
 OVERTIME_SECONDS = 600.0
 
@@ -77,7 +78,7 @@ def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
         transport=HTTPTransport(),
         limiter=limiter(settings, config, clock, ledger, telemetry),
         ledger=ledger,
-        store=DiskStore(image_folder(settings, config), clock, ttl),
+        store=image_store(settings, config, clock),
         links=Links(settings.public_url, found, clock, ttl),
         keys=Keys(database, found, clock),
     )
@@ -99,13 +100,28 @@ def limiter(settings: Settings, config: Config, clock: Clock, ledger: Ledger, te
     )
 
 
+def image_store(settings: Settings, config: Config, clock: Clock) -> ImageStore:
+    """The bucket of storage.url, else a folder of this machine. Raises SettingsError."""
+    url, ttl = config.storage.url, config.storage.ttl_seconds
+    if url is None or not url.startswith(BUCKETS):
+        return DiskStore(image_folder(settings, config), clock, ttl)
+    try:
+        from app.store.bucket import BucketStore, connect  # noqa: PLC0415 - only gateways with a bucket need its client
+
+        return BucketStore(connect(url), clock, ttl)
+    except ModuleNotFoundError:
+        raise SettingsError(f"storage.url is '{url}'; that needs the extra 'bucket': pinhole[bucket].") from None
+    except ValueError as error:
+        raise SettingsError(f"storage.url is '{url}', which cannot be used: {error}.") from None
+
+
 def image_folder(settings: Settings, config: Config) -> Path:
     """Where the disk store keeps images. Raises SettingsError for a storage it does not know."""
     url = config.storage.url
     if url is None:
         return settings.data_dir / "images"
     if not url.startswith("file:///"):
-        raise SettingsError(f"storage.url is '{url}'; file:///folder is allowed.")
+        raise SettingsError(f"storage.url is '{url}'; allowed: file:///folder, {', '.join(BUCKETS)}bucket/prefix.")
     return Path(url.removeprefix("file://"))
 
 

@@ -53,7 +53,9 @@ class Account:
         decision = await self._limiter.spend(self._spend)
         self.standings = decision.standings
         if not decision.allowed:
-            raise _refused(decision)
+            refusal = _refused(decision)
+            refusal.__dict__["standings"] = decision.standings
+            raise refusal
         try:
             await self._ledger.open(self._entry)
         except BaseException:

@@ -19,10 +19,10 @@ from app import config as config_file
 from app.keys import Keys
 from app.ledger import MemoryLedger
 from app.ledger.database import engine, upgrade
-from app.limiter import EmbeddedLimiter
-from app.main import Seams, create_app, image_folder, signing_secrets
+from app.main import Seams, create_app, image_folder, limiter, signing_secrets
 from app.settings import load
 from app.store import DiskStore, Links
+from app.telemetry import Telemetry
 from providers.kit.clock import SystemClock
 from providers.kit.transport import HTTPTransport
 
@@ -62,7 +62,7 @@ def running(folder: Path, environ: Mapping[str, str] | None = None, config: str 
         seams = Seams(
             clock=clock,
             transport=HTTPTransport(),
-            limiter=EmbeddedLimiter(clock),
+            limiter=limiter(settings, parsed, clock, ledger, Telemetry()),
             ledger=ledger,
             store=DiskStore(image_folder(settings, parsed), clock, ttl),
             links=Links(settings.public_url, found, clock, ttl),

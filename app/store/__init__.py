@@ -2,6 +2,6 @@
 
 from app.store.disk import DiskStore
 from app.store.links import Links
-from app.store.protocol import ImageStore, Stored
+from app.store.protocol import ImageStore, Stored, StoreError
 
-__all__ = ["DiskStore", "ImageStore", "Links", "Stored"]
+__all__ = ["DiskStore", "ImageStore", "Links", "StoreError", "Stored"]

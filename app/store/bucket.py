@@ -1,4 +1,4 @@
-"""Images in a bucket (S3 and what speaks it, Google Cloud Storage, Azure), so that every replica serves every link."""
+"""Images in a bucket (S3 and what speaks it, Google Cloud, Azure), so that every replica serves every link."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
+from obstore.store import AzureStore, GCSStore, S3Store
 
-from app.store.protocol import StoreError, Stored, format_of, fresh_name, key_of
+from app.store.protocol import Stored, StoreError, format_of, fresh_name, key_of
 from providers.core.http import Buffer
 from providers.core.types import ImageFormat
 from providers.kit.clock import Clock
@@ -23,23 +23,24 @@ BUCKETS: Final[dict[str, Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStor
 SWEEP_OBJECTS: Final = 10_000
 PAGE: Final = 1000  # what S3 lists and deletes in one request
 PIECE: Final = 256 << 10
-CLIENT: Final = ClientConfig(connect_timeout="5s", timeout="60s")
-RETRY: Final = RetryConfig(max_retries=3, retry_timeout=timedelta(seconds=20))
+RETRY: Final[dict[str, Any]] = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
+ABSENT: Final = (FileNotFoundError, NotFoundError)  # obstore 0.12.1 raises the first and documents the second
 log = logging.getLogger("pinhole")
 
 
 def connect(url: str) -> Bucket:
     """The bucket of `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`. Raises ValueError.
 
-    Credentials, region and endpoint come from the environment under the vendors' own names; nothing is sent yet.
+    Credentials, region and endpoint come from the process's environment under the vendors' own names (so no client
+    options here: they would displace AWS_ALLOW_HTTP); nothing is sent yet.
     """
     parts = urlsplit(url)
     kind = BUCKETS.get(parts.scheme)
     if kind is None or not parts.netloc or parts.query or parts.fragment:
         raise ValueError(f"{', '.join(f'{scheme}://bucket/prefix' for scheme in BUCKETS)} are allowed")
-    options = {"client_options": {**CLIENT, **_allowed(parts.scheme)}, "retry_config": RETRY}
+    prefix = parts.path.strip("/") or None
     try:
-        found: Bucket = kind(parts.netloc, prefix=parts.path.strip("/") or None, **options)
+        found: Bucket = kind(parts.netloc, prefix=prefix, retry_config=RETRY)
     except BaseError as error:
         raise ValueError(str(error).partition("\n")[0]) from None
     return found
@@ -73,7 +74,7 @@ class BucketStore:
             return None
         try:
             found = await obstore.head_async(self._bucket, key_of(name))
-        except NotFoundError:
+        except ABSENT:
             return None
         except BaseError as error:
             raise _away(error) from error
@@ -109,7 +110,7 @@ class BucketStore:
     async def _read(self, key: str, start: int, stop: int) -> AsyncIterator[bytes]:
         try:
             found = await obstore.get_async(self._bucket, key, options={"range": (start, stop)})
-        except NotFoundError as error:
+        except ABSENT as error:
             raise FileNotFoundError(key) from error
         except BaseError as error:
             raise _away(error) from error
@@ -119,7 +120,7 @@ class BucketStore:
         if paths:
             try:
                 await obstore.delete_async(self._bucket, paths)
-            except NotFoundError:
+            except ABSENT:
                 return 0  # another gateway on the same bucket was faster; what is left goes with the next sweep
         return len(paths)
 

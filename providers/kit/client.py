@@ -215,7 +215,7 @@ def wire(deployment: Deployment, request: HTTPRequest) -> WireRequest:
 
 
 async def _composed(provider: Provider, call: Call) -> HTTPRequest:
-    """The adapter's request; one with images may decode pixels (a mask's colours, a turned photo), so off the loop."""
+    """The adapter's request; one with images may decode pixels (a mask, a turned photo), so off the loop."""
     if not call.images:
         return provider.request(call)
     return await anyio.to_thread.run_sync(provider.request, call)

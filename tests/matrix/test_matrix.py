@@ -103,12 +103,26 @@ def test_success(bench: Bench, route: str, form: str) -> None:
     assert headers["pinhole-attempts"] == "1"
 
 
+@pytest.mark.parametrize("form", ["url", "b64_json"])
 @pytest.mark.parametrize("wanted", ["png", "jpeg", "webp"])
-def test_output_format(bench: Bench, route: str, wanted: str) -> None:
-    """The asked encoding comes back, made by the model or by the gateway."""
-    answer, _ = ask(bench, route, "a red kite", output_format=wanted, response_format="b64_json")
+def test_output_format(bench: Bench, route: str, wanted: str, form: str) -> None:
+    """The asked encoding comes back in the asked form, by model or gateway, and shows the same picture."""
+    plain, _ = ask(bench, route, "a red kite", response_format="b64_json")
+    answer, _ = ask(bench, route, "a red kite", output_format=wanted, response_format=form)
+    data = picture(answer, form)
 
-    assert inspect(picture(answer, "b64_json")).format == wanted
+    assert inspect(data).format == wanted
+    assert answer.output_format == wanted
+    assert alike(picture(plain, "b64_json"), data)
+
+
+def alike(one: bytes, two: bytes) -> bool:
+    """Whether two encodings show the same picture: on average less than three of 255 apart."""
+    first, second = (pixels(data).convert("RGB") for data in (one, two))
+    if first.size != second.size:
+        return False
+    histogram = ImageChops.difference(first, second).convert("L").histogram()
+    return sum(value * count for value, count in enumerate(histogram)) / (first.width * first.height) < 3
 
 
 def test_stream(bench: Bench, route: str) -> None:

@@ -106,7 +106,7 @@ class CogViewServer(StandIn):
                 Reply.json(200, {"created": 1760335349, "data": [], "content_filter": [finding]}), paid=True
             )
         ground = zlib.crc32(body["prompt"].encode()) % 256
-        image = encode(picture(*size, (ground, len(self.exchanges) * 9 % 256, 90)), "png")
+        image = encode(picture(*size, (ground, 60, 90)), "png")
         link = self.publish(f"/files/{len(self.exchanges)}.png", "image/png", image)
         document = {
             "created": 1760335349,
