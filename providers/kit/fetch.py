@@ -135,5 +135,6 @@ class Fetcher:
 
 
 def _refused(url: str, why: str) -> InvalidRequest:
-    message = f"The image at {quoted(url)} was not fetched: {why}."
+    shown = re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])  # passwords and tokens stay away
+    message = f"The image at {quoted(shown)} was not fetched: {why}."
     return InvalidRequest(Violation("image_url", message, "invalid_image_url"))
