@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pybase64
-from providers.kit.images import dimensions, sniff
 
 from app.answer import Answer, adjustments_header, facts, usage_document
 from app.delivery import Delivered
@@ -20,6 +19,7 @@ from providers.core.prices import MICRO
 from providers.core.provider import Link, Partial
 from providers.core.types import ImageFormat, Operation
 from providers.kit.bodies import encode
+from providers.kit.images import dimensions, sniff
 
 KEEP_ALIVE_SECONDS: Final = 10.0
 KEEP_ALIVE: Final = b": keep-alive\n\n"

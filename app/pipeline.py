@@ -83,10 +83,12 @@ class Pipeline:
 
     async def run(self, ticket: Ticket) -> Answer:
         """The images of a request. Raises PinholeError; whatever happens, the account is settled."""
-        async for state in self._ways(ticket, self._images):
-            if isinstance(state, Answer):
-                return state
-        raise AssertionError  # a way ends with its answer or its error
+        answer: Answer | None = None
+        async for state in self._ways(ticket, self._images):  # to its end, where the account is settled
+            answer = state if isinstance(state, Answer) else answer
+        if answer is None:
+            raise AssertionError("a way ends with its answer or its error")
+        return answer
 
     async def stream(self, ticket: Ticket) -> AsyncIterator[Partial | Answer]:
         """The same way, with partial images on it: Partial as they come, last the Answer."""

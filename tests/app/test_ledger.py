@@ -140,12 +140,11 @@ async def test_rows_of_a_dead_instance_become_unknown(tmp_path: Path) -> None:
     await dead.close()
     async with sweeper.engine.begin() as connection:
         await connection.execute(instances.update().where(instances.c.id == dead.instance).values(heartbeat=0))
-    swept = await sweeper.sweep()
+    await sweeper.sweep()
     row = (await rows(sweeper))["a"]
     for found in (living, sweeper):
         await found.close()
 
-    assert swept == 1
     assert row["unknown"] == 1
 
 

@@ -146,6 +146,15 @@ def test_stream(bench: Bench, route: str) -> None:
     assert last.pinhole["provider"] == bench.vendor.name  # type: ignore[union-attr]
 
 
+def test_a_refused_stream_keeps_its_status(bench: Bench) -> None:
+    """A refusal before the first event is an answer with its own status, not a broken stream."""
+    with pytest.raises(openai.BadRequestError) as caught:
+        list(bench.client.images.generate(model=bench.vendor.generates, prompt="a kite FORBIDDEN", stream=True))
+
+    assert isinstance(caught.value.body, dict)
+    assert caught.value.body["code"] == "moderation_blocked"
+
+
 ERRORS = [
     ("FORBIDDEN", 400, "moderation_blocked"),
     ("RATELIMIT", 429, "rate_limit_exceeded"),
