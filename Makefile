@@ -5,7 +5,7 @@ TEST := $(VENV)/.installed-test
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fmt docs live lock
+.PHONY: help run demo test fuzz check fmt docs live lock
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: $(TEST) ## Installs what the tests need (a redis-server and PostgreSQL inc
 	@tests/compat/environments.sh
 	@$(BIN)/pytest -n 2
 
+fuzz: $(TEST) ## Feeds the readers of foreign bytes for long: PINHOLE_FUZZ_EXAMPLES (20000) inputs for each property
+	@PINHOLE_FUZZ_EXAMPLES=$${PINHOLE_FUZZ_EXAMPLES:-20000} $(BIN)/pytest -n 2 --timeout=0 tests/fuzz
+
 check: $(TEST) ## Lints, checks the formatting, the types and the import contracts
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -35,10 +38,10 @@ docs: $(RUN) ## Writes the generated pages of docs/ anew from the rows and the s
 	@$(BIN)/python -m app.docs
 
 live: $(TEST) ## Runs the tests that need real provider keys (they cost money)
-	@$(BIN)/pytest -m live
+	@$(BIN)/pytest -m live -rs -s tests/live
 
 lock: $(TEST) ## Brings the lock files in line with pyproject.toml (UPGRADE=--upgrade takes the newest versions)
-	@$(COMPILE) pyproject.toml --group build -o requirements.lock
+	@$(COMPILE) pyproject.toml --extra bucket --group build -o requirements.lock
 	@$(COMPILE) pyproject.toml --group build --group test -c requirements.lock -o requirements-test.lock
 	@printf 'openai<2\n' | $(COMPILE) - -o tests/compat/openai-1.lock
 	@printf 'openai<3\n' | $(COMPILE) - -o tests/compat/openai-2.lock

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from app.settings import SettingsError
 
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# A brace means something to YAML inside of `{...}`: names wait in private-use letters until the text is parsed.
+_MARKED = re.compile("\ue000(\\w+)\ue001")
 _PREFIX = "os.environ/"
 
 
@@ -143,20 +145,25 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
     if path is None:
         return Config()
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"PINHOLE_CONFIG: {path} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"PINHOLE_CONFIG: {path} is not UTF-8 text.") from None
     return parse(text, environ, str(path))
 
 
 def parse(text: str, environ: Mapping[str, str], name: str = "config") -> Config:
     """Parse YAML text. Raises SettingsError."""
+    text = _NAME.sub("\ue000\\1\ue001", text)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text) or {}
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SettingsError(f"{name}, line {line}: {error.problem}.") from None
+    except yaml.YAMLError:
+        raise SettingsError(f"{name} is not YAML: it holds a control character.") from None
     try:
         return Config.model_validate(_expand(document, environ, name))
     except ValidationError as error:
@@ -176,7 +183,7 @@ def _expand(value: Any, environ: Mapping[str, str], name: str) -> Any:
         return value
     if value.startswith(_PREFIX):
         return _variable(value.removeprefix(_PREFIX), environ, name)
-    return _NAME.sub(lambda match: _variable(match[1], environ, name), value)
+    return _MARKED.sub(lambda match: _variable(match[1], environ, name), value)
 
 
 def _variable(variable: str, environ: Mapping[str, str], name: str) -> str:

@@ -28,7 +28,10 @@ _HEAD = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frames:
-    """Renders the events of one stream. `superset` adds the r9s SDK's fields to OpenAI's (r9s 0.9.0, 2026-11-22)."""
+    """Renders the events of one stream. `superset` adds the r9s SDK's fields to OpenAI's (r9s 0.9.0, 2026-11-22).
+
+    That SDK needs seconds for an event of a megabyte, so base64 stands there once: where the SDK reads it.
+    """
 
     operation: Operation
     created: int
@@ -52,7 +55,7 @@ class Frames:
         name = f"{self.prefix}.partial_image"
         document: dict[str, Any] = {
             "type": name,
-            "b64_json": Inline(b"", base64=text),
+            **self._shown({"b64_json": Inline(b"", base64=text)}, 0, final=False),
             "created_at": self.created,
             "size": "x".join(map(str, measured)) if measured else "auto",
             "quality": "auto",
@@ -60,9 +63,6 @@ class Frames:
             "output_format": (sniff(head) or ImageFormat.PNG).value,
             "partial_image_index": state.index,
         }
-        if self.superset:
-            item = {"index": 0, "b64_json": Inline(b"", base64=text), "is_final": False}
-            document |= self._more([item])
         return frame(name, document)
 
     def completed(self, answer: Answer) -> list[Buffer]:
@@ -85,7 +85,7 @@ class Frames:
         known = {"size": "auto", "quality": "auto", "background": "auto", "output_format": image.format.value}
         document: dict[str, Any] = {
             "type": f"{self.prefix}.completed",
-            **given,
+            **self._shown(given, index, final=True),
             "created_at": self.created,
             **known,
             **facts(answer),
@@ -94,15 +94,23 @@ class Frames:
             document["revised_prompt"] = image.revised_prompt
         if last and answer.usage is not None:
             document["usage"] = usage_document(answer.usage, answer.images)
-        if self.superset:
-            document |= self._more([{"index": index, **given, "is_final": True}])
         if last:
             document["pinhole"] = ending(answer)
         return document
 
-    def _more(self, data: list[dict[str, Any]]) -> dict[str, Any]:
-        kind = "image.generation.chunk"
-        return {"id": self.request_id, "created": self.created, "model": self.model, "object": kind, "data": data}
+    def _shown(self, given: dict[str, Any], index: int, *, final: bool) -> dict[str, Any]:
+        if not self.superset:
+            return given
+        listed, short = self.operation is Operation.GENERATE, "url" in given
+        item = {"index": index, **(given if listed or short else {}), "is_final": final}
+        return {
+            **(given if short or not listed else {}),
+            "id": self.request_id,
+            "created": self.created,
+            "model": self.model,
+            "object": "image.generation.chunk",
+            "data": [item],
+        }
 
 
 def ending(answer: Answer) -> dict[str, Any]:

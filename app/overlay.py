@@ -40,7 +40,7 @@ def _overlay(model: str, entry: ModelEntry, specs: dict[str, ModelSpec]) -> Mode
         if not entry.provider:
             raise SettingsError(f"models.{model}: a new model needs 'provider' (and better, 'like').")
         base = _open(model, entry.provider)
-    fresh = model not in specs
+    fresh = model not in specs or entry.like not in {None, model}
     changes: dict[str, Any] = {"id": model, "aliases": () if fresh else base.aliases}
     if fresh:
         changes |= {
@@ -61,6 +61,8 @@ def _overlay(model: str, entry: ModelEntry, specs: dict[str, ModelSpec]) -> Mode
 def _limits(model: str, entry: ModelEntry, base: ModelSpec) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if entry.n:
+        if not 1 <= entry.n[0] <= entry.n[1]:
+            raise SettingsError(f"models.{model}.n is {list(entry.n)}: use [fewest, most], from 1.")
         changes["n"] = replace(base.n, per_request=entry.n[1], per_call=max(base.n.per_call, 1), lenient=None)
     if entry.prompt_max:
         changes["prompt"] = PromptLimit(entry.prompt_max, base.prompt.unit)

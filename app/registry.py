@@ -67,6 +67,10 @@ class Registry:
         for alias, target in self._aliases.items():
             if self._find(target) is None:
                 raise SettingsError(f"aliases: '{alias}' points to '{target}', which is no model.")
+        for model, targets in config.fallbacks.items():
+            for name in (model, *targets):
+                if self._find(name) is None:
+                    raise SettingsError(f"fallbacks.{model}: '{name}' is no model.")
 
     @property
     def specs(self) -> tuple[ModelSpec, ...]:

@@ -44,6 +44,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     env = dict(os.environ if environ is None else environ)
     read = _Reader(env)
     port = read.number("PINHOLE_PORT", 8080, 1, 65535)
+    if port != int(port):
+        raise SettingsError(f"PINHOLE_PORT is {env['PINHOLE_PORT']}; a whole number from 1 to 65535 is needed.")
     return Settings(
         host=env.get("PINHOLE_HOST") or "127.0.0.1",
         port=int(port),

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app import config as config_file
+from app.bodies import PACE, Pace
 from app.keys import Keys
 from app.ledger import MemoryLedger
 from app.ledger.database import engine, upgrade
@@ -44,7 +45,9 @@ class Gateway:
 
 
 @contextmanager
-def running(folder: Path, environ: Mapping[str, str] | None = None, config: str = "") -> Iterator[Gateway]:
+def running(
+    folder: Path, environ: Mapping[str, str] | None = None, config: str = "", *, pace: Pace = PACE
+) -> Iterator[Gateway]:
     """A gateway with this environment (the sandbox when none is given) and this config file's text."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -67,6 +70,7 @@ def running(folder: Path, environ: Mapping[str, str] | None = None, config: str 
             store=DiskStore(image_folder(settings, parsed), clock, ttl),
             links=Links(settings.public_url, found, clock, ttl),
             keys=Keys(database, found, clock),
+            pace=pace,
         )
         asyncio.run(_prepared(database))
         app = create_app(settings, parsed, chosen=seams)

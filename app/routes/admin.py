@@ -15,6 +15,7 @@ from app.auth import Keyring
 from app.config import KeyFields
 from app.keys import Keys
 from app.ledger import Ledger
+from app.routes import describe
 from app.usage import as_csv, usage
 from providers.core.errors import InvalidRequest, Violation
 from providers.kit.clock import Clock
@@ -36,11 +37,28 @@ class Admin:
     def router(self) -> APIRouter:
         """Five routes."""
         router = APIRouter(prefix="/admin")
-        router.add_api_route("/keys", self.create, methods=["POST"], summary="Make a caller key")
-        router.add_api_route("/keys", self.list, methods=["GET"], summary="All caller keys, without secrets")
-        router.add_api_route("/keys/{key_id}", self.revoke, methods=["DELETE"], summary="End a caller key")
-        router.add_api_route("/usage", self.usage, methods=["GET"], summary="What was used, by group")
-        router.add_api_route("/usage.csv", self.usage_csv, methods=["GET"], summary="The same as CSV")
+        for path, handler, method, summary in (
+            ("/keys", self.list, "GET", "All caller keys, without secrets"),
+            ("/keys/{key_id}", self.revoke, "DELETE", "End a caller key"),
+            ("/usage", self.usage, "GET", "What was used, by group"),
+        ):
+            router.add_api_route(path, handler, methods=[method], summary=summary, responses=describe.ADMIN)
+        router.add_api_route(
+            "/keys",
+            self.create,
+            methods=["POST"],
+            summary="Make a caller key",
+            responses=describe.ADMIN,
+            openapi_extra=describe.KEY,
+        )
+        router.add_api_route(
+            "/usage.csv",
+            self.usage_csv,
+            methods=["GET"],
+            summary="The same as CSV",
+            responses=describe.ADMIN_CSV,
+            response_class=Response,
+        )
         return router
 
     async def create(self, request: Request) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from app.edge import respond
 from app.errors import BadInput, NotFound
 from app.events import Frames, alive
 from app.pipeline import Pipeline, Ticket
+from app.routes import describe
 from app.runs import Run, Runs, fingerprint, outcome, states
 from providers.core.errors import PinholeError, UpstreamTimeout
 from providers.core.http import Buffer
@@ -41,9 +42,9 @@ class Attendance:
     def router(self) -> APIRouter:
         """The results route, to be mounted with and without /v1."""
         router = APIRouter()
-        path = "/images/results/{name}"
+        path, summary = "/images/results/{name}", "The answer of an earlier request, kept an hour"
         router.add_api_route(
-            path, self.result, methods=["GET"], summary="The answer of an earlier request, kept an hour"
+            path, self.result, methods=["GET"], summary=summary, responses=describe.RESULT, response_class=Response
         )
         return router
 

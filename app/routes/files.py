@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from app.edge import respond
 from app.errors import NotFound, Overloaded, RangeNotSatisfiable
+from app.routes import describe
 from app.store import ImageStore, Links, StoreError
 from providers.core.errors import PermissionDenied
 
@@ -34,7 +35,11 @@ class Files:
     def router(self) -> APIRouter:
         """One route."""
         router = APIRouter()
-        router.add_api_route("/files/{name}", self.get, methods=["GET"], summary="An image by its link")
+        path, summary = "/files/{name}", "An image by its link"
+        router.add_api_route(
+            path, self.get, methods=["GET"], summary=summary, responses=describe.FILE, response_class=Response
+        )
+        router.add_api_route(path, self.get, methods=["HEAD"], include_in_schema=False)
         return router
 
     async def get(self, request: Request, name: str, expires: str = "", signature: str = "") -> Response:

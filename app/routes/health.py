@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from app.auth import presented
 from app.errors import Overloaded, Unauthenticated
 from app.ledger import Ledger
+from app.routes import describe
 from app.settings import LOOPBACK, Settings
 from app.telemetry import Telemetry
 
@@ -34,9 +35,15 @@ class Health:
     def router(self) -> APIRouter:
         """Three routes; none of them asks a provider anything."""
         router = APIRouter()
-        router.add_api_route("/healthz", self.alive, methods=["GET"], summary="The process is up")
-        router.add_api_route("/readyz", self.ready, methods=["GET"], summary="The process may get requests")
-        router.add_api_route("/metrics", self.metrics, methods=["GET"], summary="Prometheus metrics")
+        for path, handler, summary, answers in (
+            ("/healthz", self.alive, "The process is up", describe.HEALTH),
+            ("/readyz", self.ready, "The process may get requests", describe.READY),
+            ("/metrics", self.metrics, "Prometheus metrics", describe.METRICS),
+        ):
+            router.add_api_route(
+                path, handler, methods=["GET"], summary=summary, responses=answers, response_class=Response
+            )
+            router.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
         return router
 
     async def alive(self) -> Response:

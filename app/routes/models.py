@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from app import catalog
 from app.auth import Keyring
 from app.registry import Registry
+from app.routes import describe
 from providers.core.errors import ModelNotFound
 from providers.kit.clock import Clock
 
@@ -25,8 +26,10 @@ class Models:
     def router(self) -> APIRouter:
         """Both routes, to be mounted with and without /v1."""
         router = APIRouter()
-        router.add_api_route("/models", self.all, methods=["GET"], summary="The models that can be called now")
-        router.add_api_route("/models/{model:path}", self.one, methods=["GET"], summary="One model and its limits")
+        listing, single = "The models that can be called now", "One model and its limits"
+        router.add_api_route("/models", self.all, methods=["GET"], summary=listing, responses=describe.MODELS)
+        path = "/models/{model:path}"
+        router.add_api_route(path, self.one, methods=["GET"], summary=single, responses=describe.MODEL)
         return router
 
     async def all(self, request: Request, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the query's name

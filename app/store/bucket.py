@@ -52,10 +52,13 @@ class BucketStore:
     Objects that no gateway has named are neither served nor swept.
     """
 
-    def __init__(self, bucket: Bucket, clock: Clock, ttl_seconds: float) -> None:
+    def __init__(
+        self, bucket: Bucket, clock: Clock, ttl_seconds: float, *, sweep_objects: int = SWEEP_OBJECTS
+    ) -> None:
         self._bucket = bucket
         self._clock = clock
         self._ttl = ttl_seconds
+        self._sweep_objects = sweep_objects
         self._swept: str | None = None
 
     async def put(self, data: Buffer, image_format: ImageFormat) -> str:
@@ -91,12 +94,14 @@ class BucketStore:
         oldest = self._clock.time() - self._ttl
         seen = removed = 0
         try:
-            async for page in obstore.list(self._bucket, offset=self._swept, chunk_size=PAGE):
+            async for page in obstore.list(
+                self._bucket, offset=self._swept, chunk_size=min(PAGE, self._sweep_objects)
+            ):
                 expired = [item["path"] for item in page if item["last_modified"].timestamp() <= oldest]
                 removed += await self._remove([path for path in expired if _ours(path)])
                 seen += len(page)
                 self._swept = page[-1]["path"]
-                if seen >= SWEEP_OBJECTS:
+                if seen >= self._sweep_objects:
                     return removed
         except BaseError as error:
             log.warning("sweep: %s", _away(error))

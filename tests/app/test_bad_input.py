@@ -1,4 +1,4 @@
-"""What cannot be done is refused before anything is sent: one envelope, the parameter, what is allowed, the nearest."""
+"""What cannot be done is refused before anything is sent: one envelope, what is allowed, the nearest value."""
 
 from __future__ import annotations
 
@@ -311,7 +311,7 @@ METHODS = st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "
 )
 @given(PATHS, METHODS)
 def test_no_path_answers_in_another_form(sandbox: Gateway, path: str, method: str) -> None:
-    """Whatever the path and the method, an error stands in the envelope and the framework's own form is never seen."""
+    """Whatever path and method, an error stands in the envelope and the framework's own form is never seen."""
     answer = ask(sandbox, method, path)
 
     assert answer.status < 500

@@ -160,7 +160,7 @@ def test_an_edit_takes_a_file_in_every_form(client: openai.OpenAI, pictures: tup
 
 def test_several_images_are_edited_together(client: openai.OpenAI) -> None:
     """A list of images arrives whole and in order: another order is another picture."""
-    asked = {"model": "gpt-image-2", "prompt": "Both", "size": "1024x1024", "quality": "low"}
+    asked: dict[str, Any] = {"model": "gpt-image-2", "prompt": "Both", "size": "1024x1024", "quality": "low"}
     orders = [[PHOTO, SECOND], [SECOND, PHOTO]]
     answers = [client.images.edit(image=[io.BytesIO(data) for data in order], **asked) for order in orders]
 
@@ -230,7 +230,7 @@ def test_the_headers_tell_the_rest(client: openai.OpenAI) -> None:
     headers = answer.headers
     assert answer.request_id == headers["x-request-id"] == "mine-1"
     assert headers["openai-processing-ms"].isdigit()
-    assert (headers["pinhole-provider"], headers["pinhole-model"]) == ("gemini", "gemini-2.5-flash-image")
+    assert (headers["pinhole-provider"], headers["pinhole-model"]) == ("sandbox", "gemini-2.5-flash-image")
     assert headers["pinhole-attempts"] == "1"
     assert float(headers["pinhole-cost-usd"]) > 0
     assert 'size;kind=mapped;from="1792x1024";to="16:9"' in headers["pinhole-adjustments"]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
+from pydantic import ValidationError
 from r9s import R9S
-from r9s.utils.image_constraints import get_model_constraints, validate_image_request
+from r9s.utils.image_constraints import MODEL_CONSTRAINTS, get_model_constraints, validate_image_request
 
 from providers.kit.images import inspect
+from tests.app.wire import post
+from tests.compat.looking import MASK, PHOTO, fetched, same_outside
 from tests.gateway import Gateway
-from tests.upstreams.images import mask_png, png
+from tests.upstreams.images import png
 
 # The SDK's own code: deprecated pydantic settings, and sockets left to the collector (r9s 0.9.0).
 pytestmark = [
@@ -29,15 +32,6 @@ def client(sandbox: Gateway) -> Iterator[R9S]:
     """The SDK, pointed at the sandbox."""
     with R9S(api_key="any", server_url=sandbox.v1) as found:
         yield found
-
-
-def fetched(url: str | None) -> bytes:
-    """What lies behind a link, fetched as the SDK's own command line does: plain, without a key."""
-    assert url
-    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the gateway's own link
-        assert answer.headers["content-type"].startswith("image/")
-        data: bytes = answer.read()
-    return data
 
 
 def test_create(client: R9S) -> None:
@@ -69,18 +63,18 @@ def test_edit(client: R9S) -> None:
 
 
 def test_edit_with_a_mask(client: R9S) -> None:
-    """Inpainting with two images as base64, no model named."""
+    """Inpainting with two images as base64, no model named; only what the mask opens is changed."""
     res = client.images.edit(
-        image={"file_name": "photo.png", "content": png(256, 256)},
-        mask={"file_name": "mask.png", "content": mask_png(256, 256, (64, 64, 192, 192))},
+        image={"file_name": "photo.png", "content": PHOTO},
+        mask={"file_name": "mask.png", "content": MASK},
         prompt="Replace the background with a beach sunset",
         n=2,
         response_format="b64_json",
     )
 
-    assert len(res.data) == 2
-    for image in res.data:
-        assert inspect(base64.b64decode(image.b64_json or "")).bytes > 0
+    pictures = [base64.b64decode(image.b64_json or "") for image in res.data]
+    assert len(set(pictures)) == 2
+    assert all(same_outside(PHOTO, picture) for picture in pictures)
 
 
 def test_edit_async(sandbox: Gateway) -> None:
@@ -141,61 +135,87 @@ def test_aspect_ratios(client: R9S) -> None:
     assert abs(facts[1].width / facts[1].height - 9 / 16) < 0.03
 
 
-def test_4k_on_the_pro_model(sandbox: Gateway) -> None:
-    """The SDK refuses quality=4k before it sends; the same request as its example means works over plain HTTP."""
-    body = {
+def test_4k_on_the_pro_model(sandbox: Gateway, client: R9S) -> None:
+    """The SDK refuses quality=4k before it sends; the same request over plain HTTP is a picture of 4096 pixels."""
+    asked: dict[str, Any] = {
         "prompt": "Ultra-detailed landscape",
         "model": "gemini-3-pro-image-preview",
         "size": "1:1",
         "quality": "4k",
-        "response_format": "url",
     }
-    answer = httpx2.post(f"{sandbox.v1}/images/generations", json=body, timeout=60)
+    with pytest.raises(ValidationError, match="quality"):
+        client.images.create(**asked)
+
+    url = f"{sandbox.v1}/images/generations"
+    answer = httpx2.post(url, json={**asked, "response_format": "url"}, timeout=60)
 
     assert answer.status_code == 200
     assert inspect(fetched(answer.json()["data"][0]["url"])).width == 4096
     assert 'quality;kind=mapped;from="4k";to="4K"' in answer.headers["pinhole-adjustments"]
 
 
-def test_the_constraints_helper_agrees(client: R9S) -> None:
-    """What the SDK's helper calls valid for the default size, the gateway takes; prompt limits are the same."""
-    for model in ("wanx-v1", "dall-e-3", "gpt-image-1", "image-01", "cogview-3", "gemini-2.5-flash-image"):
-        helper = get_model_constraints(model)
-        row = client.models.retrieve(model=model)
-        assert row.id == model
-        assert helper
-        assert helper.prompt_max
-    assert validate_image_request(model="wanx-v1", prompt="x" * 900, size="1024x1024", n=1)
+def test_4k_is_for_the_pro_model_only(sandbox: Gateway) -> None:
+    """Its smaller sister refuses 4k and says what it takes."""
+    asked = {"prompt": "A landscape", "model": "gemini-2.5-flash-image", "size": "1:1", "quality": "4k"}
+    reply = post(sandbox, asked)
+
+    assert (reply.status, reply.error["param"]) == (400, "quality")
 
 
-TABLE = [
-    ("dall-e-2", 1000, 10),
-    ("dall-e-3", 4000, 1),
-    ("gpt-image-1", 4000, 1),
-    ("gpt-image-1.5", 4000, 10),
-    ("gemini-2.5-flash-image", 32000, 1),
-    ("gemini-3-pro-image-preview", 32000, 1),
-    ("wanx-v1", 800, 1),
-    ("image-01", 1500, 9),
-    ("cogview-3", 833, 1),
+def test_the_constraints_helper_example() -> None:
+    """The last example: the helper's own words, which the gateway's table below repeats."""
+    constraints = get_model_constraints("wanx-v1")
+    errors = validate_image_request(model="wanx-v1", prompt="A very long prompt...", size="1024x1024", n=1)
+
+    assert constraints
+    assert (constraints.prompt_max, constraints.supports_negative_prompt) == (800, True)
+    assert not errors
+
+
+@pytest.mark.parametrize("model", MODEL_CONSTRAINTS)
+def test_what_the_helper_allows_the_gateway_takes(sandbox: Gateway, model: str) -> None:
+    """Every size, the longest prompt and the largest n of the SDK's own table are done; one more is refused."""
+    rule = MODEL_CONSTRAINTS[model]
+    allowed: list[dict[str, Any]] = [{"size": size} for size in rule.sizes] + [
+        {"prompt": "x" * rule.prompt_max},
+        {"n": rule.n_range[1]},
+    ]
+    beyond: list[tuple[str, Any]] = [
+        ("prompt", "x" * (rule.prompt_max + 1)),
+        ("n", rule.n_range[1] + 1),
+        ("n", rule.n_range[0] - 1),
+    ]
+
+    for change in allowed:
+        reply = post(sandbox, {"prompt": "A boat", "model": model, **change})
+        assert reply.status == 200, (list(change), reply.body)
+    for param, value in beyond:
+        reply = post(sandbox, {"prompt": "A boat", "model": model, param: value})
+        assert (reply.status, reply.error["param"]) == (400, param)
+
+
+# The document's table, row by row: prompt max, largest n, and its last column in the words of GET /v1/models.
+TABLE: list[tuple[str, int, int, dict[str, Any]]] = [
+    ("dall-e-2", 1000, 10, {}),
+    ("dall-e-3", 4000, 1, {}),
+    ("gpt-image-1", 4000, 1, {}),
+    ("gpt-image-1.5", 4000, 10, {}),
+    ("gemini-2.5-flash-image", 32000, 1, {"ratios": True, "quality": "hd"}),
+    ("gemini-3-pro-image-preview", 32000, 1, {"ratios": True, "quality": "4k"}),
+    ("wanx-v1", 800, 1, {"negative_prompt": True, "seed": True}),
+    ("image-01", 1500, 9, {"ratios": True}),
+    ("cogview-3", 833, 1, {}),
 ]
 
 
-@pytest.mark.parametrize(("model", "prompt_max", "n"), TABLE)
-def test_the_constraints_table_is_what_the_gateway_lists(
-    sandbox: Gateway, model: str, prompt_max: int, n: int
-) -> None:
-    """GET /v1/models says of each provider what the spec document's table says."""
-    found = httpx2.get(f"{sandbox.v1}/models/{model}").json()["constraints"]
+def test_the_constraints_table_is_what_the_gateway_lists(sandbox: Gateway) -> None:
+    """One GET /v1/models says of each provider what the spec document's table says."""
+    listed = {entry["id"]: entry["constraints"] for entry in httpx2.get(f"{sandbox.v1}/models").json()["data"]}
 
-    assert (found["prompt_max"], found["n"]["min"], found["n"]["max"]) == (prompt_max, 1, n)
-
-
-def test_streams_have_the_shape_the_sdk_reads(client: R9S) -> None:
-    """Generations in the SDK's superset shape with links; edits as OpenAI's events."""
-    stream = client.images.create(prompt="A boat", model="gpt-image-2", size="1024x1024", stream=True)
-    events = list(stream)
-    last = events[-1]
-    item = last.data.data[0] if hasattr(last.data, "data") else last.data[0]
-
-    assert fetched(item.url)
+    for model, prompt_max, n, special in TABLE:
+        found = listed[model]
+        assert (found["prompt_max"], found["n"]["min"], found["n"]["max"]) == (prompt_max, 1, n), model
+        assert bool(found["negative_prompt"]) is special.get("negative_prompt", False), model
+        assert not special.get("seed") or found["seed"], model
+        assert not special.get("ratios") or "16:9" in found["aspect_ratios"], model
+        assert "quality" not in special or special["quality"] in found["quality"], model
