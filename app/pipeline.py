@@ -8,12 +8,11 @@ Each stage makes one frozen value from the one before. `run` is the way; everyth
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import anyio
 
 from app.answer import Answer, Failure, delivered_adjustments
-from app.auth import Caller
 from app.delivery import Delivered, Delivery
 from app.errors import Overloaded
 from app.fallback import FALLS_BACK, Fallbacks
@@ -22,29 +21,15 @@ from app.limiter import Limiter
 from app.registry import Registry, Route
 from app.spending import Account
 from app.telemetry import Telemetry
+from app.ticket import Ticket
 from providers.core.errors import PinholeError
 from providers.core.plan import Call, Plan, plan
 from providers.core.prices import Usage
 from providers.core.provider import Completed, Partial
-from providers.core.types import ImageRequest, ResponseFormat
 from providers.kit.client import Client, Journal
 from providers.kit.clock import Clock
 from providers.kit.fanout import fan_out
 from providers.kit.prepare import prepared
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
-    """A request on its way: who asked, for what, under which internal id, until when."""
-
-    request_id: str
-    caller: Caller
-    request: ImageRequest
-    form: ResponseFormat | None
-    started: float
-    seconds: float
-    fallback: bool = True
-
 
 Make = Callable[[Ticket, Route, Plan, Journal], AsyncIterator[Partial | Completed]]
 

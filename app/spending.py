@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from app.answer import Answer, adjustments_header
 from app.errors import QuotaExceeded, RateLimited
@@ -12,13 +12,11 @@ from app.ledger import Entry, Ledger, State
 from app.limiter import Decision, Limiter, Scope, Spend, Standing, Unit
 from app.registry import Route
 from app.telemetry import Telemetry
+from app.ticket import Ticket
 from providers.core.errors import InvalidRequest, PermissionDenied, PinholeError, UpstreamFailure, Violation
 from providers.core.plan import Plan
 from providers.kit.client import Journal
 from providers.kit.clock import Clock
-
-if TYPE_CHECKING:
-    from app.pipeline import Ticket
 
 
 class Account:

@@ -16,9 +16,10 @@ from app.auth import Keyring
 from app.edge import respond
 from app.errors import BadInput, NotFound
 from app.events import Frames, alive
-from app.pipeline import Pipeline, Ticket
+from app.pipeline import Pipeline
 from app.routes import describe
 from app.runs import Run, Runs, fingerprint, outcome, states
+from app.ticket import Ticket
 from providers.core.errors import PinholeError, UpstreamTimeout
 from providers.core.http import Buffer
 from providers.core.provider import Partial

@@ -16,11 +16,12 @@ from app import bodies, errors, inputs, schemas
 from app.auth import Caller, Keyring
 from app.config import Config
 from app.explain import explanation
-from app.pipeline import Pipeline, Ticket
+from app.pipeline import Pipeline
 from app.registry import Registry
 from app.routes import describe
 from app.routes.attend import Attendance
 from app.settings import Settings
+from app.ticket import Ticket
 from providers.core.types import ImageRequest, Operation, Policy, ResponseFormat
 from providers.kit.clock import Clock
 from providers.kit.lift import Lifted

@@ -1,0 +1,21 @@
+"""A request on its way, with what belongs to it from the route to the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.auth import Caller
+from providers.core.types import ImageRequest, ResponseFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """A request on its way: who asked, for what, under which internal id, until when."""
+
+    request_id: str
+    caller: Caller
+    request: ImageRequest
+    form: ResponseFormat | None
+    started: float
+    seconds: float
+    fallback: bool = True
