@@ -55,7 +55,7 @@ def _overlay(model: str, entry: ModelEntry, specs: dict[str, ModelSpec]) -> Mode
         changes["provider"] = entry.provider
     if entry.upstream_id:
         changes["upstream_id"] = entry.upstream_id
-    return replace(base, **changes, **_limits(model, entry, base))
+    return replace(base, **(changes | _limits(model, entry, base)))
 
 
 def _limits(model: str, entry: ModelEntry, base: ModelSpec) -> dict[str, Any]:

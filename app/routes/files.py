@@ -72,8 +72,11 @@ class Files:
         headers["content-length"] = str(len(sent))
         if part is not None:
             headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{stored.size}"
+        status = 200 if part is None else 206
+        if request.method == "HEAD":
+            return Response(status_code=status, headers=headers, media_type=stored.format.media_type)
         body = await stored.read(sent.start, sent.stop)
-        return StreamingResponse(body, 200 if part is None else 206, headers, stored.format.media_type)
+        return StreamingResponse(body, status, headers, stored.format.media_type)
 
 
 def byte_range(header: str | None, size: int) -> range | None:

@@ -1,0 +1,182 @@
+"""Streams: frames as OpenAI's, keep-alives while nothing comes, and errors that end them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from app.events import KEEP_ALIVE, Frames, alive
+from providers.core.errors import Refused, UpstreamError
+from providers.core.http import Buffer
+from providers.core.provider import Image, Link, Partial
+from providers.core.types import Operation
+from tests.app.wire import GENERATE, post
+from tests.gateway import Gateway
+from tests.upstreams.images import png
+
+FRAMES = Frames(operation=Operation.EDIT, created=1, model="m", request_id="r")
+
+
+def read(text: str) -> list[tuple[str, Any]]:
+    """Names and documents of a stream's events."""
+    blocks = [block.splitlines() for block in text.strip().split("\n\n") if not block.startswith(":")]
+    return [(lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))) for lines in blocks]
+
+
+def ask(gateway: Gateway, **fields: Any) -> httpx2.Response:
+    """A streamed generation, read to its end."""
+    body = {"model": "sandbox/canvas", "prompt": "a", "size": "64x64", "stream": True, **fields}
+    return httpx2.post(f"{gateway.v1}/images/generations", json=body, timeout=30)
+
+
+def test_a_stream_is_partial_images_and_then_the_whole(sandbox: Gateway) -> None:
+    """Each event has its name, its type and a picture; the last carries what is known only at the end."""
+    answer = ask(sandbox, partial_images=2)
+    events = read(answer.text)
+
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-store"
+    assert [name for name, _ in events] == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
+    assert all(document["type"] == name for name, document in events)
+    assert [document["partial_image_index"] for _, document in events[:2]] == [0, 1]
+    for _, document in events:
+        assert set(document) >= {"b64_json", "created_at", "size", "quality", "background", "output_format"}
+    last = events[-1][1]
+    assert (last["size"], last["pinhole"]["provider"], last["pinhole"]["attempts"]) == ("64x64", "sandbox", 1)
+
+
+def test_every_image_has_its_own_completed_event(sandbox: Gateway) -> None:
+    """Of several images each is completed once, and only the last speaks of the whole."""
+    events = read(ask(sandbox, n=3).text)
+
+    assert [name for name, _ in events] == ["image_generation.completed"] * 3
+    assert ["pinhole" in document for _, document in events] == [False, False, True]
+
+
+def test_links_are_streamed_when_asked_for(sandbox: Gateway) -> None:
+    """response_format=url holds in events as well."""
+    ((_, document),) = read(ask(sandbox, response_format="url").text)
+
+    assert "b64_json" not in document
+    assert httpx2.get(document["url"].replace(document["url"].split("/files/")[0], sandbox.url)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"n": 0}, 400, "integer_below_min_value"),
+        ({"model": "absent"}, 404, "model_not_found"),
+        ({"model": "sandbox/refuse"}, 400, "moderation_blocked"),
+        ({"model": "sandbox/error"}, 502, "upstream_error"),
+        ({"model": "sandbox/rate-limited"}, 429, "rate_limit_exceeded"),
+    ],
+)
+def test_an_early_refusal_keeps_its_status(sandbox: Gateway, fields: dict[str, Any], status: int, code: str) -> None:
+    """What is known before the first event is an ordinary error answer, at once."""
+    answer = ask(sandbox, **fields)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_an_error_event_nests_its_error(sandbox: Gateway) -> None:
+    """SDKs raise on the nested object, so the frame is exactly theirs."""
+    text = b"".join(map(bytes, FRAMES.failed(Refused("No.", provider="p", stage="output")))).decode()
+    ((name, document),) = read(text)
+
+    assert (name, document["type"]) == ("error", "error")
+    assert (document["error"]["code"], document["error"]["type"]) == (
+        "moderation_blocked",
+        "image_generation_user_error",
+    )
+
+
+def test_the_official_sdk_reads_the_stream(sandbox: Gateway) -> None:
+    """Its typed events arrive in order."""
+    with openai.OpenAI(base_url=sandbox.v1, api_key="any") as client:
+        stream = client.images.generate(
+            model="sandbox/canvas", prompt="a", size="256x256", stream=True, partial_images=1
+        )
+        kinds = [event.type for event in stream]
+
+    assert kinds == ["image_generation.partial_image", "image_generation.completed"]
+
+
+def test_a_partial_image_that_is_a_link_is_no_event() -> None:
+    """There is nothing to show yet, so the stream is only kept alive."""
+    assert FRAMES.partial(Partial(image=Image(content=Link("https://x/a.png")), index=0)) == [KEEP_ALIVE]
+
+
+def test_a_partial_image_tells_its_own_size() -> None:
+    """The size is read from the picture's head."""
+    buffers = FRAMES.partial(Partial(image=Image(content=png(32, 16)), index=1))
+    ((name, document),) = read(b"".join(map(bytes, buffers)).decode())
+
+    assert (name, document["size"], document["output_format"]) == ("image_edit.partial_image", "32x16", "png")
+
+
+async def source(*steps: float | bytes | Exception) -> AsyncIterator[list[Buffer]]:
+    """Waits, buffers and errors in order."""
+    for step in steps:
+        if isinstance(step, bytes):
+            yield [step]
+        elif isinstance(step, Exception):
+            raise step
+        else:
+            await asyncio.sleep(step)
+
+
+async def gathered(stream: AsyncIterator[list[Buffer]], into: list[list[Buffer]]) -> None:
+    """What comes, kept even when an error follows."""
+    async for buffers in stream:
+        into.append(buffers)
+
+
+async def test_silence_is_filled_with_comments() -> None:
+    """While nothing comes, a comment goes out now and then; what comes is passed on in order."""
+    got = [buffers async for buffers in alive(source(b"1", 0.12, b"2", b"3"), seconds=0.05)]
+
+    assert got == [[b"1"], [KEEP_ALIVE], [KEEP_ALIVE], [b"2"], [b"3"]]
+
+
+@pytest.mark.parametrize("before", [(), (b"1",), (b"1", 0.03)])
+async def test_an_error_ends_the_stream(before: tuple[float | bytes, ...]) -> None:
+    """A failed source never leaves its reader waiting with keep-alives."""
+    got: list[list[Buffer]] = []
+    stream = alive(source(*before, UpstreamError("broke off")), seconds=0.5)
+    with pytest.raises(UpstreamError):
+        await asyncio.wait_for(gathered(stream, got), 2)
+
+    assert got == [[step] for step in before if isinstance(step, bytes)]
+
+
+async def test_a_reader_that_leaves_ends_the_source() -> None:
+    """Nothing goes on behind a stream that nobody reads."""
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncIterator[list[Buffer]]:
+        try:
+            while True:
+                yield [b"x"]
+                await asyncio.sleep(0.01)
+        finally:
+            ended.set()
+
+    stream = alive(endless(), seconds=1)
+    assert await anext(stream) == [b"x"]
+    await stream.aclose()  # type: ignore[attr-defined]  # the protocol has no aclose, generators do
+    await asyncio.wait_for(ended.wait(), 1)
+
+
+def test_a_dry_run_is_never_streamed(sandbox: Gateway) -> None:
+    """Explain answers at once, whatever stream says."""
+    wish = {"model": "gpt-image-2", "prompt": "a", "stream": True, "partial_images": 2}
+    answer = post(sandbox, wish, f"{GENERATE}/explain")
+
+    assert answer.status == 200
+    assert answer.json()["calls"][0]["body"]["stream"] is True
