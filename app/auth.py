@@ -42,7 +42,7 @@ def presented(headers: Mapping[str, str]) -> str | None:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
-    return headers.get("api-key") or headers.get("x-api-key") or None
+    return (headers.get("api-key") or headers.get("x-api-key") or "").strip() or None
 
 
 def of_fields(key_id: str, entry: KeyFields) -> Caller:

@@ -50,12 +50,22 @@ def explained(wish: Wish) -> Any:
 
 
 def saved(answer: httpx2.Response, out: Path) -> Iterator[str]:
-    """Write the images; a line for each, then what it cost and what was changed."""
+    """Write the images; a line for each, then what it cost and what was changed. Raises SettingsError."""
     items = answer.json()["data"]
     for number, item in enumerate(items, 1):
+        if "url" in item:
+            yield item["url"]
+            continue
         data = pybase64.b64decode(item["b64_json"])
         path = out if len(items) == 1 else out.with_stem(f"{out.stem}-{number}")
-        path.write_bytes(data)
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            label = answer.headers["x-request-id"]
+            raise SettingsError(
+                f"{path} cannot be written ({error.strerror}). A running gateway keeps the answer for an hour at "
+                f"/v1/images/results/{label}."
+            ) from None
         size = dimensions(data)
         yield f"{path}  {'x'.join(map(str, size)) if size else 'unknown size'}  {len(data)} bytes"
     yield f"model {answer.headers['pinhole-model']} by {answer.headers['pinhole-provider']}"

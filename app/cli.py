@@ -23,7 +23,12 @@ from app.settings import load as load_settings
 from app.telemetry import configure_logging
 from providers import discover
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, help="An OpenAI-compatible gateway for images.")
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An OpenAI-compatible gateway for images.",
+)
 cli.add_typer(admin_cli.db, name="db")
 cli.add_typer(admin_cli.keys, name="keys")
 cli.command()(admin_cli.usage)
@@ -170,6 +175,8 @@ def edit(
 
 def _make(wish: Wish, out: Path) -> None:
     with _plain_errors():
+        if out.is_dir() or not out.parent.is_dir():
+            raise SettingsError(f"{out} cannot be written: no image was asked for.")
         answer = ask(wish, progress=sys.stderr.isatty())
         for line in saved(answer, out):
             typer.echo(line)

@@ -26,7 +26,7 @@ class Strict(BaseModel):
 
 
 class Limits(Strict):
-    """What one scope may do; None is no limit. Money is dollars a UTC day."""
+    """What one scope may do; a limit left out is none. Money is dollars a UTC day."""
 
     requests_per_minute: int | None = Field(None, gt=0)
     images_per_minute: int | None = Field(None, gt=0)

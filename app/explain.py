@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from app.registry import Route
@@ -36,7 +37,7 @@ def _call(route: Route, request: HTTPRequest, base_url: str, cut: int) -> dict[s
         headers["content-type"] = "application/json" if isinstance(request.body, JSON) else "multipart/form-data"
     return {
         "method": request.method,
-        "url": shown.url,
+        "url": re.sub(r"^(https?://)[^/]*@", r"\1", shown.url),
         "headers": headers,
         "body": _body(request.body, cut),
     }

@@ -39,6 +39,11 @@ class Gateway:
     ledger: MemoryLedger
 
     @property
+    def sandboxed(self) -> bool:
+        """Whether it draws itself."""
+        return all(entry.provider == "sandbox" for entry in self.ledger.entries)
+
+    @property
     def v1(self) -> str:
         """The base URL for SDKs."""
         return f"{self.url}/v1"
