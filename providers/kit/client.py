@@ -87,12 +87,16 @@ class Client:
             try:
                 return await self._once(deployment, call, deadline, journal)
             except UpstreamFailure as error:
-                journal.note(error.upstream_request_id)
-                wait = self._retry.wait(error, journal.attempts, waited)
-                if wait is None or not journal.patient or self._clock.now() + wait >= deadline:
-                    raise
-                waited += wait
-                await self._clock.sleep(wait)
+                waited += await self._again(error, deadline, journal, waited)
+
+    async def _again(self, error: UpstreamFailure, deadline: float, journal: Journal, waited: float) -> float:
+        """Sleep before the next attempt, and say for how long; raises the error where there is none."""
+        journal.note(error.upstream_request_id)
+        wait = self._retry.wait(error, journal.attempts, waited)
+        if wait is None or not journal.patient or self._clock.now() + wait >= deadline:
+            raise error
+        await self._clock.sleep(wait)
+        return wait
 
     async def stream(
         self, deployment: Deployment, call: Call, deadline: float, journal: Journal
@@ -103,7 +107,24 @@ class Client:
             async for drawn in self._local(provider, call, deadline, journal):
                 yield drawn
             return
-        journal.attempts += 1
+        begun, waited = False, 0.0
+        while True:
+            journal.attempts += 1
+            try:
+                async for state in self._streamed(deployment, call, deadline, journal):
+                    begun = True
+                    yield state
+            except UpstreamFailure as error:
+                if begun:
+                    raise
+                waited += await self._again(error, deadline, journal, waited)
+            else:
+                return
+
+    async def _streamed(
+        self, deployment: Deployment, call: Call, deadline: float, journal: Journal
+    ) -> AsyncIterator[Partial | Completed]:
+        provider = deployment.provider
         request = wire(deployment, await _composed(provider, call))
         async with self._transport.open(request, self._remaining(deadline)) as answer:
             if answer.status >= _ERRORS_FROM or "text/event-stream" not in answer.headers.get("content-type", ""):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -115,6 +116,11 @@ def test_check_shows_no_secret(pinhole: Any, tmp_path: Path) -> None:
     assert found["config"]["limits"]["usd_per_day"] == 2
 
 
+def letters(text: str) -> str:
+    """Letters and digits only."""
+    return re.sub(r"[^A-Za-z0-9]", "", text)
+
+
 @pytest.mark.parametrize(
     ("arguments", "environ", "said"),
     [
@@ -148,7 +154,7 @@ def test_a_mistake_is_a_sentence(
     done = CliRunner().invoke(cli, files, env=env)
 
     assert done.exit_code == 2, done.output
-    assert said in done.stderr
+    assert letters(said) in letters(done.stderr)  # a narrow terminal breaks words and draws boxes
     assert not list(tmp_path.glob("*.png"))
 
 
@@ -168,7 +174,7 @@ def test_a_gateway_that_cannot_run_does_not_start(
     done = pinhole("serve", **environ)
 
     assert done.returncode == 2
-    assert said in done.stderr
+    assert letters(said) in letters(done.stderr)  # a narrow terminal breaks words and draws boxes
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -261,7 +261,8 @@ async def streamed(client: Client) -> list[Partial | Completed]:
 
 async def test_a_stream_is_its_states() -> None:
     """Partial images, then the whole; events without meaning are passed over."""
-    text = 'event: ping\ndata: {}\n\nevent: partial\ndata: {"image": "a"}\n\n: keep\n\nevent: done\ndata: {"image": "b"}\n\n'
+    partial, done = 'event: partial\ndata: {"image": "a"}', 'event: done\ndata: {"image": "b"}'
+    text = f"event: ping\ndata: {{}}\n\n{partial}\n\n: keep\n\n{done}\n\n"
     client, script, _ = scripted(stream_of(text))
     states = await streamed(client)
 
@@ -308,3 +309,13 @@ async def test_a_stream_is_opened_again_when_it_cannot_have_been_billed() -> Non
 
     assert [type(state) for state in states] == [Completed]
     assert len(script.asked) == 2
+
+
+async def test_a_stream_that_has_begun_is_never_opened_again() -> None:
+    """After the first picture the provider works, and is paid."""
+    text = 'event: partial\ndata: {"image": "a"}\n\nevent: error\ndata: {"busy": true}\n\n'
+    client, script, _ = scripted(stream_of(text))
+    with pytest.raises(UpstreamUnavailable):
+        await streamed(client)
+
+    assert len(script.asked) == 1

@@ -27,12 +27,12 @@ class Wire:
         self.asked: list[WireRequest] = []
         self._answers = list(answers)
 
-    async def send(self, request: WireRequest, seconds: float, limit: int = 0) -> HTTPResponse:  # noqa: ARG002 - the seam's
+    async def send(self, request: WireRequest, seconds: float, limit: int = 0) -> HTTPResponse:
         self.asked.append(request)
         return self._answers.pop(0) if self._answers else HTTPResponse(status=200, body=PICTURE)
 
     @asynccontextmanager
-    async def open(self, request: WireRequest, seconds: float) -> AsyncIterator[Answer]:  # noqa: ARG002 - the seam's
+    async def open(self, request: WireRequest, seconds: float) -> AsyncIterator[Answer]:
         raise AssertionError("images are fetched whole")
         yield
 

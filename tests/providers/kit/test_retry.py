@@ -1,0 +1,57 @@
+"""The retry rule: what, how often, how long."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.core import errors
+from providers.core.errors import UpstreamFailure, UpstreamRateLimited, UpstreamUnavailable, UpstreamUnreachable
+from providers.kit.retry import RETRIED, RetryRule
+
+RULE = RetryRule(random=random.Random(7))  # noqa: S311 - jitter, made the same each time
+KINDS = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, UpstreamFailure) and kind is not UpstreamFailure
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_only_what_cannot_have_been_billed_is_repeated(kind: type[UpstreamFailure]) -> None:
+    """Connect failures, 429 and whole 503 answers; nothing of the tree besides."""
+    again = RULE.wait(kind("no"), 1, 0.0) is not None
+
+    assert again is (kind in {UpstreamUnreachable, UpstreamRateLimited, UpstreamUnavailable})
+
+
+@pytest.mark.parametrize("kind", RETRIED)
+def test_what_says_that_it_was_billed_is_never_repeated(kind: type[UpstreamFailure]) -> None:
+    """Whatever its class."""
+    assert RULE.wait(kind("no", billed=True), 1, 0.0) is None
+
+
+def test_waits_grow_with_jitter_and_end() -> None:
+    """About half a second, then about one, and after the third attempt nothing."""
+    waits = [RULE.wait(UpstreamUnavailable("no"), attempt, 0.0) for attempt in (1, 2, 3)]
+
+    assert waits[0]
+    assert waits[1]
+    assert 0.375 <= waits[0] <= 0.5
+    assert 0.75 <= waits[1] <= 1.0
+    assert waits[2] is None
+
+
+@given(st.floats(0, 100), st.integers(1, 2), st.floats(0, 30))
+def test_a_wait_is_as_asked_and_never_beyond_the_total(asked: float, attempt: int, waited: float) -> None:
+    """`retry-after` is kept or the error is told; waits together stay within twenty seconds."""
+    wait = RULE.wait(UpstreamRateLimited("no", retry_after=asked), attempt, waited)
+
+    if wait is None:
+        assert waited + max(asked, 1.0) > 20.0
+    else:
+        assert wait >= asked
+        assert waited + wait <= 20.0
