@@ -68,14 +68,14 @@ def retry_after(response: HTTPResponse) -> float | None:
     """Seconds to wait: `retry-after-ms`, or `retry-after` as seconds or as a date (against the answer's `date`)."""
     try:
         if milliseconds := response.headers.get("retry-after-ms"):
-            return max(0.0, float(milliseconds) / 1000)
+            return max(0.0, int(float(milliseconds)) / 1000)
         if not (value := response.headers.get("retry-after")):
             return None
         if value.replace(".", "", 1).isdigit():
             return float(value)
         now = parsedate_to_datetime(response.headers["date"])
         return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 

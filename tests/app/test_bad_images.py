@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from io import BytesIO
 
 import pytest
 from PIL import Image
@@ -31,8 +32,6 @@ def bomb(width: int, height: int) -> bytes:
 
 def animated(kind: str) -> bytes:
     """Two frames."""
-    from io import BytesIO  # noqa: PLC0415 - used here alone
-
     out = BytesIO()
     frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
     frames[0].save(out, kind, save_all=True, append_images=frames[1:], duration=100)

@@ -61,7 +61,7 @@ class Script:
             raise reply
         return reply
 
-    async def send(self, request: WireRequest, seconds: float, limit: int = 0) -> HTTPResponse:  # noqa: ARG002 - the protocol's
+    async def send(self, request: WireRequest, seconds: float, limit: int = 0) -> HTTPResponse:
         return self._next(request, seconds)
 
     @asynccontextmanager
@@ -110,7 +110,7 @@ class Plain:
     def request(self, call: Call) -> HTTPRequest:
         return HTTPRequest(method="POST", url="/make", body=JSON({"prompt": call.prompt, "index": call.index}))
 
-    def outcome(self, call: Call, response: HTTPResponse) -> Outcome:  # noqa: ARG002 - the protocol's
+    def outcome(self, call: Call, response: HTTPResponse) -> Outcome:
         document = json.loads(bytes(response.body) or b"{}")
         if response.status >= 400:
             return Failed(failure(class_for(response.status), response, provider=self.name))

@@ -1,0 +1,101 @@
+"""Making input images into what a model takes: format, size, bytes, and the mask with its image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from providers.core.errors import InvalidRequest
+from providers.core.inputs import Fit
+from providers.core.types import ImageFormat, InputImage, Size
+from providers.kit.images import inspect
+from providers.kit.prepare import fitted, prepared
+from tests.providers.asking import sent
+from tests.providers.kit.fakes import calls
+from tests.upstreams.images import jpeg, mask_png, pixels, png
+
+PLENTY = 50_000_000
+
+
+def fit(to: ImageFormat, width: int, height: int, most: int = PLENTY) -> Fit:
+    """A fit."""
+    return Fit(format=to, size=Size(width, height), max_bytes=most)
+
+
+@pytest.mark.parametrize("to", [ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP])
+def test_an_image_becomes_what_is_asked(to: ImageFormat) -> None:
+    """What the value says of itself is what its bytes say."""
+    found = fitted(sent(png(96, 64, alpha=90)), fit(to, 48, 32))
+    facts = inspect(found.data)
+
+    assert (facts.format, facts.width, facts.height) == (found.format, found.width, found.height) == (to, 48, 32)
+    assert facts.has_alpha is found.has_alpha is (to is not ImageFormat.JPEG)
+    assert (found.orientation, found.deep) == (1, False)
+
+
+def test_a_turned_photo_is_stored_upright() -> None:
+    """Its size is the one the caller sees."""
+    found = fitted(sent(jpeg(96, 64, orientation=6)), fit(ImageFormat.JPEG, 64, 96))
+    facts = inspect(found.data)
+
+    assert (facts.width, facts.height, facts.orientation) == (64, 96, 1)
+
+
+def test_too_many_bytes_are_fewer_pixels() -> None:
+    """The picture is made smaller until it fits, in its own shape."""
+    source = sent(png(512, 256, "noise"))
+    found = fitted(source, fit(ImageFormat.PNG, 512, 256, 60_000))
+
+    assert len(found.data) <= 60_000 < len(source.data)
+    assert found.width / found.height == pytest.approx(2, rel=0.05)
+    assert pixels(bytes(found.data)).size == (found.width, found.height)
+
+
+def test_deep_samples_are_scaled() -> None:
+    """Sixteen bits become eight, and a middle grey stays one."""
+    out = BytesIO()
+    Image.new("I;16", (16, 16), 0x8000).save(out, "png")
+    image = InputImage(data=out.getvalue(), format=ImageFormat.PNG, width=16, height=16, deep=True)
+    found = pixels(bytes(fitted(image, fit(ImageFormat.PNG, 16, 16)).data))
+
+    assert found.mode == "RGB"
+    assert found.getpixel((8, 8)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize("data", [b"", b"text", png(32, 32)[:60], jpeg(32, 32)[:60]])
+def test_what_cannot_be_decoded_is_the_callers_mistake(data: bytes) -> None:
+    """The error names the image by its place."""
+    image = InputImage(data=data, format=ImageFormat.PNG, width=32, height=32, name="image[1]")
+    with pytest.raises(InvalidRequest) as caught:
+        fitted(image, fit(ImageFormat.PNG, 32, 32))
+
+    assert caught.value.param == "image[1]"
+
+
+def test_only_what_must_be_changed_is_changed() -> None:
+    """An image without a fit is moved as it is, and every call of a fan-out gets the same bytes."""
+    first, second = sent(png(64, 64)), sent(jpeg(64, 64), "image[1]")
+    wanted = [replace(call, images=(first, second)) for call in calls(3)]
+    found = prepared(wanted, (None, fit(ImageFormat.PNG, 64, 64)))
+
+    assert all(call.images[0] is first for call in found)
+    assert len({id(call.images[1].data) for call in found}) == 1
+    assert found[0].images[1].format is ImageFormat.PNG
+    assert [call.index for call in found] == [0, 1, 2]
+
+
+def test_a_mask_goes_with_its_image() -> None:
+    """Where the image became smaller the mask does too, its hole in the same place; else it is moved."""
+    image, mask = sent(png(128, 128)), sent(mask_png(128, 128, (0, 0, 64, 128)), "mask")
+    (call,) = (replace(call, images=(image,), mask=mask) for call in calls())
+    (small,) = prepared([call], (fit(ImageFormat.PNG, 64, 64),))
+    (same,) = prepared([call], (fit(ImageFormat.WEBP, 128, 128),))
+
+    assert small.mask
+    assert (small.mask.format, small.mask.size) == (ImageFormat.PNG, Size(64, 64))
+    alpha = pixels(bytes(small.mask.data)).getchannel("A")
+    assert (alpha.getpixel((8, 32)), alpha.getpixel((56, 32))) == (0, 255)
+    assert same.mask is mask
