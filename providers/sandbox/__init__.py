@@ -168,15 +168,16 @@ def _encode(call: Call, picture: Any) -> bytes:
 
 
 def _usage(call: Call) -> Usage | None:
-    """Token counts only where the model's own provider gives them: rough ones, marked by nothing else."""
+    """Token counts only where the model's own provider gives them: as many as cost what the row says."""
     prices = call.spec.prices
     if prices is None or prices.tokens is None:
         return None
     size = _size(call)
+    each = prices.image(call.quality, size)
     return Usage(
         input_text=max(1, len(call.prompt) // 4),
         input_image=256 * len(call.images),
-        output_image=call.n * max(1, size.pixels // 1024),
+        output_image=call.n * (round(each / prices.tokens.output_image) if each else max(1, size.pixels // 1024)),
     )
 
 
