@@ -19,7 +19,7 @@ from app.errors import NotFound
 from app.keys import Keys
 from app.ledger.database import engine, prepare, upgrade
 from app.ledger.sql import SQLLedger
-from app.main import signing_secrets
+from app.secret import signing_secrets
 from app.settings import Settings, SettingsError, load
 from app.usage import SUMS
 from app.usage import usage as sums

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import secrets
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -15,16 +10,16 @@ from fastapi import FastAPI
 from app import config as config_file
 from app import edge
 from app.auth import Caller, Keyring, KeyStore, of_fields
-from app.bodies import PACE, Pace
 from app.config import Config
 from app.delivery import Delivery
 from app.docs_page import Docs
 from app.fallback import Fallbacks
 from app.keys import Keys
 from app.ledger import Ledger
-from app.ledger.database import engine, prepare
+from app.ledger.database import engine
 from app.ledger.spent import spent_today
 from app.ledger.sql import SQLLedger
+from app.lifespan import lifespan
 from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter
 from app.pipeline import Pipeline
 from app.registry import Registry
@@ -35,6 +30,8 @@ from app.routes.health import Draining, Health
 from app.routes.images import Images
 from app.routes.models import Models
 from app.runs import Runs
+from app.seams import Seams
+from app.secret import signing_secrets
 from app.settings import Settings, SettingsError, refuse_open_door
 from app.store import DiskStore, ImageStore, Links
 from app.telemetry import Telemetry
@@ -44,26 +41,11 @@ from providers.kit.client import Client
 from providers.kit.clock import Clock, SystemClock
 from providers.kit.fetch import Fetcher
 from providers.kit.retry import RetryRule
-from providers.kit.transport import HTTPTransport, Transport
+from providers.kit.transport import HTTPTransport
 
-SWEEP_SECONDS = 60.0
 BUCKETS = ("s3://", "gs://", "az://")
 # A paid call goes on after its caller's deadline; the slowest model known needs minutes, not hours.
 OVERTIME_SECONDS = 600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seams:
-    """What differs between production and tests."""
-
-    clock: Clock
-    transport: Transport
-    limiter: Limiter
-    ledger: Ledger
-    store: ImageStore
-    links: Links
-    keys: Keys | None = None
-    pace: Pace = PACE
 
 
 def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
@@ -123,25 +105,6 @@ def image_folder(settings: Settings, config: Config) -> Path:
     if not url.startswith("file:///"):
         raise SettingsError(f"storage.url is '{url}'; allowed: file:///folder, {', '.join(BUCKETS)}bucket/prefix.")
     return Path(url.removeprefix("file://"))
-
-
-def signing_secrets(settings: Settings) -> list[bytes]:
-    """PINHOLE_SECRET, or 32 random bytes kept in the data folder for its owner alone."""
-    if settings.secret:
-        return [secret.encode() for secret in settings.secret]
-    path = settings.data_dir / "secret"
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            fresh = secrets.token_bytes(32)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(fresh)
-        return [path.read_bytes()]
-    except OSError as error:
-        raise SettingsError(
-            f"PINHOLE_DATA_DIR {settings.data_dir} cannot be written ({error.strerror}). "
-            "Choose another folder, or set PINHOLE_SECRET."
-        ) from None
 
 
 def keyring(settings: Settings, config: Config, store: KeyStore | None) -> Keyring:
@@ -213,30 +176,3 @@ def create_app(
     edge.install(app, telemetry)
     app.add_middleware(edge.Edge, telemetry=telemetry, public_url=settings.public_url, closed=keys.closed)
     return app
-
-
-@contextlib.asynccontextmanager
-async def lifespan(chosen: Seams, draining: Draining, runs: Runs, seconds: float) -> AsyncIterator[None]:
-    """Sweeps expired images while the app lives, and closes the seams after."""
-    if isinstance(chosen.ledger, SQLLedger):
-        await prepare(chosen.ledger.engine)
-    await chosen.ledger.start()
-    sweeper = asyncio.create_task(_sweep(chosen))
-    try:
-        yield
-    finally:
-        draining.started = True
-        await runs.drain(seconds)
-        sweeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sweeper
-        await chosen.transport.close()
-        await chosen.limiter.close()
-        await chosen.ledger.close()
-        await chosen.store.close()
-
-
-async def _sweep(chosen: Seams) -> None:
-    while True:
-        await chosen.store.sweep()
-        await chosen.clock.sleep(SWEEP_SECONDS)

@@ -69,8 +69,9 @@ if ! is_between "$venv/bin/python" "(3, 11)" "(4, 0)" || ! "$venv/bin/python" -c
     make_venv "$python"
 fi
 
+# The lock is complete. Without --no-deps an older pip looks for the newest `package[extra]` and finds it has no hash.
 say "Installing $lock into $venv ..."
-"$venv/bin/python" -m pip install -qq --require-hashes -r "$lock"
+"$venv/bin/python" -m pip install -qq --no-deps --require-hashes -r "$lock"
 case $project in
     editable) "$venv/bin/python" -m pip install -qq --no-deps --no-build-isolation --editable . ;;
     wheel) "$venv/bin/python" -m pip install -qq --no-deps --no-build-isolation . ;;

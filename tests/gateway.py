@@ -20,7 +20,9 @@ from app.bodies import PACE, Pace
 from app.keys import Keys
 from app.ledger import MemoryLedger
 from app.ledger.database import engine, upgrade
-from app.main import Seams, create_app, image_folder, limiter, signing_secrets
+from app.main import create_app, image_folder, limiter
+from app.seams import Seams
+from app.secret import signing_secrets
 from app.settings import load
 from app.store import DiskStore, Links
 from app.telemetry import Telemetry
