@@ -124,6 +124,9 @@ def entry_of(ticket: Ticket, route: Route, plan: Plan, now: float) -> Entry:
         images_asked=plan.n,
         created=now,
         cost=plan.cost,
+        label=ticket.label,
+        fingerprint=ticket.fingerprint,
+        idempotency=ticket.idempotency,
     )
 
 

@@ -10,7 +10,10 @@ from providers.core.types import ImageRequest, ResponseFormat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """A request on its way: who asked, for what, under which internal id, until when."""
+    """A request on its way: who asked, for what, under which internal id, until when.
+
+    `label`, `fingerprint` and `idempotency` (a digest of the key) are what its repeats are recognised by.
+    """
 
     request_id: str
     caller: Caller
@@ -19,3 +22,6 @@ class Ticket:
     started: float
     seconds: float
     fallback: bool = True
+    label: str = ""
+    fingerprint: str = ""
+    idempotency: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from app.ledger.protocol import Entry, State
+from app.ledger.protocol import Entry, Past, State
 
 KEPT = 10_000
 
@@ -16,6 +16,7 @@ class MemoryLedger:
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
         self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._notes: dict[str, tuple[str | None, bool]] = {}
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -39,16 +40,44 @@ class MemoryLedger:
     async def open(self, entry: Entry) -> None:
         self._entries[entry.request_id] = entry
         while len(self._entries) > self._kept:
-            self._entries.popitem(last=False)
+            name, _ = self._entries.popitem(last=False)
+            self._notes.pop(name, None)
 
     async def settle(self, entry: Entry) -> None:
         self._entries[entry.request_id] = entry
+
+    async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
+        known = self._notes.get(request_id, (None, False))
+        self._notes[request_id] = (known[0] if document is None else document, known[1] or handed)
+
+    async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
+        return [
+            past_of(entry, *self._notes.get(entry.request_id, (None, False)))
+            for entry in self.entries
+            if entry.created >= since and entry.fingerprint and request_id in {None, entry.request_id}
+        ]
 
     async def ready(self) -> bool:
         return True
 
     async def close(self) -> None:
         return None
+
+
+def past_of(entry: Entry, document: str | None, handed: bool) -> Past:
+    """What a row tells of a request that may be repeated."""
+    return Past(
+        request_id=entry.request_id,
+        caller=entry.caller,
+        label=entry.label,
+        fingerprint=entry.fingerprint,
+        idempotency=entry.idempotency,
+        state=entry.state,
+        created=entry.created,
+        error=entry.error,
+        document=document,
+        handed=handed,
+    )
 
 
 def _empty(group: str) -> dict[str, Any]:

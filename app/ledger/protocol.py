@@ -18,7 +18,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One request. Times are Unix seconds, money is micro-dollars (None: unknown)."""
+    """One request. Times are Unix seconds, money is micro-dollars (None: unknown).
+
+    `label` is the caller's request id, `fingerprint` and `idempotency` are digests: by them a repeat is recognised
+    after the gateway that served the first died.
+    """
 
     request_id: str
     caller: str
@@ -42,6 +46,29 @@ class Entry:
     adjustments: str = ""
     error: str = ""
     links: tuple[str, ...] = ()
+    label: str = ""
+    fingerprint: str = ""
+    idempotency: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What a row tells of a request that may be repeated.
+
+    `document` names its kept answer; None: none was wanted, empty: one was wanted and is not there. `handed` says
+    whether its caller got it.
+    """
+
+    request_id: str
+    caller: str
+    label: str
+    fingerprint: str
+    idempotency: str
+    state: State
+    created: float
+    error: str
+    document: str | None = None
+    handed: bool = False
 
 
 class Ledger(Protocol):
@@ -55,6 +82,12 @@ class Ledger(Protocol):
 
     async def settle(self, entry: Entry) -> None:
         """Write what became of it."""
+
+    async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
+        """Write beside a row where its answer is kept, or that its caller got it. Not awaited, like settling."""
+
+    async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
+        """Rows since a Unix time (or one of them) that bear a fingerprint, oldest first."""
 
     async def ready(self) -> bool:
         """Whether rows can be written now."""

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 from sqlalchemy import Integer, and_, case, func, insert, select, text, update
@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.errors import Overloaded
-from app.ledger.protocol import Entry, State
+from app.ledger.protocol import Entry, Past, State
 from app.ledger.tables import instances, requests
 from providers.kit.clock import Clock
 
@@ -50,6 +50,22 @@ class SQLLedger:
 
     async def settle(self, entry: Entry) -> None:
         self._jobs.put_nowait(("settle", self._row(entry), None))
+
+    async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
+        values: dict[str, Any] = {"document": document} if document is not None else {}
+        if handed:
+            values["handed"] = True
+        self._jobs.put_nowait(("settle", {"request_id": request_id, **values}, None))
+
+    async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
+        names = [column.name for column in fields(Past)]
+        found = and_(requests.c.created >= since, requests.c.fingerprint != "")
+        if request_id is not None:
+            found = and_(found, requests.c.request_id == request_id)
+        query = select(*(requests.c[name] for name in names)).where(found).order_by(requests.c.created)
+        async with self.engine.connect() as connection:
+            rows = (await connection.execute(query)).mappings()
+            return [Past(**{**row, "state": State(row["state"]), "handed": bool(row["handed"])}) for row in rows]
 
     async def ready(self) -> bool:
         try:

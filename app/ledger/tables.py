@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 metadata: Final = MetaData()
 
@@ -34,6 +34,11 @@ requests: Final = Table(
     Column("adjustments", Text, nullable=False),
     Column("error", String(100), nullable=False),
     Column("links", JSON, nullable=False),
+    Column("label", String(128), nullable=False, server_default=""),
+    Column("fingerprint", String(64), nullable=False, server_default=""),
+    Column("idempotency", String(64), nullable=False, server_default=""),
+    Column("document", String(100)),
+    Column("handed", Boolean),
 )
 Index("requests_by_caller", requests.c.caller, requests.c.created)
 Index("requests_by_time", requests.c.created)

@@ -129,6 +129,29 @@ async def test_many_rows_at_once_are_all_there(ledger: Ledger) -> None:
     assert (await rows(ledger))["a"]["requests"] == 300
 
 
+async def test_rows_tell_what_a_repeat_is_recognised_by(ledger: Ledger) -> None:
+    """A fingerprint, a label, a key, the state and where the answer lies come back."""
+    for name in ("1", "2", "3"):
+        opened = replace(entry(name), fingerprint=f"print-{name}", label=f"label-{name}", idempotency="key")
+        await ledger.open(opened)
+        if name != "3":
+            await ledger.settle(replace(opened, state=State.DELIVERED))
+    await ledger.open(entry("plain"))
+    await ledger.note("1", document="ab.answer")
+    await ledger.note("1", handed=True)
+    await asyncio.sleep(0.3)
+    found = {row.request_id: row for row in await ledger.past(CLOCK.time() - 60)}
+    one = await ledger.past(CLOCK.time() - 60, request_id="2")
+
+    assert set(found) == {"1", "2", "3"}
+    assert (found["1"].state, found["1"].document, found["1"].handed) == (State.DELIVERED, "ab.answer", True)
+    assert (found["2"].fingerprint, found["2"].label, found["2"].idempotency) == ("print-2", "label-2", "key")
+    assert (found["2"].document, found["2"].handed) == (None, False)
+    assert found["3"].state is State.RESERVED
+    assert [row.request_id for row in one] == ["2"]
+    assert await ledger.past(CLOCK.time() + 60) == []
+
+
 async def test_rows_of_a_dead_instance_become_unknown(tmp_path: Path) -> None:
     """The sweeper takes what a crash left, and never what a living instance still works on."""
     settings = load({"PINHOLE_DATA_DIR": str(tmp_path)})
