@@ -5,10 +5,10 @@ TEST := $(VENV)/.installed-test
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz check fmt docs live lock
+.PHONY: help run demo test fuzz check fmt docs live lock bench bench-quick
 
 help: ## Lists these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUN) ## Installs what is missing and serves on http://127.0.0.1:8080 in sandbox mode, without any key
 	@PINHOLE_SANDBOX=$${PINHOLE_SANDBOX:-true} exec $(BIN)/pinhole serve
@@ -36,6 +36,14 @@ fmt: $(TEST) ## Formats the code and applies the safe lint fixes
 
 docs: $(RUN) ## Writes the generated pages of docs/ anew from the rows and the settings
 	@$(BIN)/python -m app.docs
+
+bench: $(TEST) ## Measures Pinhole beside nginx (installed with apt as root when missing) and writes benchmarks/results/
+	@benchmarks/ensure-tools.sh
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+bench-quick: $(TEST) ## The same in under two minutes: CPU of five cases beside nginx's
+	@benchmarks/ensure-tools.sh
+	@$(BIN)/python -m benchmarks --quick $(BENCH)
 
 live: $(TEST) ## Runs the tests that need real provider keys (they cost money)
 	@$(BIN)/pytest -m live -rs -s tests/live
