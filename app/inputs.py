@@ -11,6 +11,7 @@ from app.errors import PayloadTooLarge
 from app.schemas import ImageReference
 from providers.core.errors import InvalidRequest, Violation
 from providers.core.fate import quoted
+from providers.core.http import Buffer
 from providers.core.types import ImageFormat, InputImage
 from providers.kit.images import ImageError, inspect
 from providers.kit.lift import Lifted, LiftError
@@ -23,7 +24,7 @@ HUGE: Final = 2**20
 class Fetcher(Protocol):
     """Gets the bytes behind a public URL."""
 
-    async def image(self, url: str, limit: int) -> bytes:
+    async def image(self, url: str, limit: int) -> Buffer:
         """The bytes. Raises InvalidRequest when the URL may not or cannot be fetched."""
 
 
@@ -60,7 +61,7 @@ async def from_references(document: dict[str, Any], fetcher: Fetcher) -> Inputs:
     return tuple(images), await _mask(data)
 
 
-async def _referenced(item: Any, param: str, fetcher: Fetcher) -> bytes | memoryview:
+async def _referenced(item: Any, param: str, fetcher: Fetcher) -> Buffer:
     if not isinstance(item, dict) or set(item) - set(ImageReference.model_fields):
         raise InvalidRequest(Violation(param, f"'{param}' must be an object with 'image_url'.", "invalid_type"))
     if item.get("file_id") is not None:

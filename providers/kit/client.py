@@ -243,8 +243,7 @@ async def _composed(provider: Provider, call: Call) -> HTTPRequest:
 
 
 async def _whole(answer: Answer) -> HTTPResponse:
-    body = b"".join([chunk async for chunk in answer.chunks()])
-    return HTTPResponse(status=answer.status, headers=answer.headers, body=body)
+    return HTTPResponse(status=answer.status, headers=answer.headers, body=await answer.whole())
 
 
 def _last(states: list[Partial | Completed]) -> Completed:

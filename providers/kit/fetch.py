@@ -65,7 +65,7 @@ class Fetcher:
         self._clock = clock
         self._resolve = resolver
 
-    async def image(self, url: str, limit: int) -> bytes:
+    async def image(self, url: str, limit: int) -> Buffer:
         """A caller's input image. Raises InvalidRequest."""
         try:
             response = await self._guarded(url, INPUT_SECONDS, limit)
@@ -77,7 +77,7 @@ class Fetcher:
             raise _refused(url, f"its server answered {response.status}")
         if sniff(response.body[:64]) is None:
             raise _refused(url, "what lies there is not an image")
-        return bytes(response.body)
+        return response.body
 
     async def result(self, url: str, deployment: Deployment, deadline: float) -> Buffer:
         """A provider's result: tried three times. Raises UpstreamError (billed)."""

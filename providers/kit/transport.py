@@ -17,9 +17,11 @@ import httpx2
 from providers.core.errors import UpstreamError, UpstreamFailure, UpstreamTimeout, UpstreamUnreachable
 from providers.core.http import Buffer, HTTPResponse
 from providers.core.types import nothing
+from providers.kit.room import Memory, Room
 
 CONNECT_SECONDS = 5.0
 MAX_ANSWER_BYTES = 512 * 2**20
+_DIGITS = 16
 ACCEPT = "identity"  # image bytes do not compress; inflating them would cost a copy
 
 
@@ -48,6 +50,9 @@ class Answer(Protocol):
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes; raises UpstreamFailure when it breaks off."""
 
+    async def whole(self, limit: int = ...) -> Buffer:
+        """The body at its end. Raises UpstreamFailure, UpstreamError too when it is longer than `limit`."""
+
 
 class Transport(Protocol):
     """Sends one request. `seconds` is for the whole exchange."""
@@ -65,6 +70,7 @@ class Transport(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Answer:
     response: httpx2.Response
+    room: Room
 
     @property
     def status(self) -> int:
@@ -78,22 +84,30 @@ class _Answer:
         async for chunk in self.response.aiter_bytes():
             yield chunk
 
+    async def whole(self, limit: int = MAX_ANSWER_BYTES) -> Buffer:
+        declared = self.headers.get("content-length", "")
+        expected = int(declared) if declared.isdecimal() and len(declared) < _DIGITS else 0
+        with self.room.body(min(expected, limit)) as body:
+            async for chunk in self.chunks():
+                if len(body) + len(chunk) > limit:
+                    raise UpstreamError(f"The upstream's answer is longer than {limit} bytes.")
+                body.write(chunk)
+            return body.whole()
+
 
 class HTTPTransport:
     """httpx2 over the network, with keep-alive, no redirects, and the proxies of the environment."""
 
-    def __init__(self, *, connections: int = 1024) -> None:
+    def __init__(self, room: Room | None = None, *, connections: int = 1024) -> None:
+        """`room` is where whole answers grow; memory without a bound when none is given."""
+        self._room = room or Memory()
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=64, keepalive_expiry=55)
         self._client = httpx2.AsyncClient(limits=limits, follow_redirects=False, timeout=None)
 
     async def send(self, request: WireRequest, seconds: float, limit: int = MAX_ANSWER_BYTES) -> HTTPResponse:
         async with self.open(request, seconds) as answer:
-            body = bytearray()
-            async for chunk in answer.chunks():
-                body += chunk
-                if len(body) > limit:
-                    raise UpstreamError(f"The upstream's answer is longer than {limit} bytes.")
-            return HTTPResponse(status=answer.status, headers=answer.headers, body=memoryview(body))
+            body = await answer.whole(limit)
+            return HTTPResponse(status=answer.status, headers=answer.headers, body=body)
 
     @asynccontextmanager
     async def open(self, request: WireRequest, seconds: float) -> AsyncIterator[Answer]:
@@ -113,7 +127,7 @@ class HTTPTransport:
             async with asyncio.timeout(seconds):
                 response = await self._client.send(outgoing, stream=True)
                 try:
-                    yield _Answer(response)
+                    yield _Answer(response, self._room)
                 finally:
                     await response.aclose()
         except TimeoutError as error:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from providers.core.errors import UpstreamFailure, UpstreamRateLimited, UpstreamUnavailable
-from providers.core.http import JSON, Event, HTTPRequest, HTTPResponse
+from providers.core.http import JSON, Buffer, Event, HTTPRequest, HTTPResponse
 from providers.core.plan import Call, plan
 from providers.core.provider import Access, Completed, Credential, Failed, Image, Link, Outcome, Partial, Poll
 from providers.core.sizes import PixelBounds
@@ -93,6 +93,9 @@ class Chunks:
         body = bytes(self.response.body)
         for start in range(0, len(body), 3):
             yield body[start : start + 3]
+
+    async def whole(self, limit: int = 0) -> Buffer:
+        return self.response.body
 
 
 class Plain:
