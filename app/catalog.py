@@ -48,7 +48,7 @@ def parameters(spec: ModelSpec) -> dict[str, Any]:
         found["quality"] = {"type": "enum", "values": list(spec.quality.words)}
     if spec.partial_images:
         found["partial_images"] = {"type": "range", "min": 0, "max": spec.partial_images}
-    return found | {name: option.discovery() for name, option in spec.options.items()}
+    return found | {name: option.discovery() for name, option in {**spec.options, **spec.edit_options}.items()}
 
 
 def constraints(spec: ModelSpec) -> dict[str, Any]:
@@ -71,6 +71,8 @@ def constraints(spec: ModelSpec) -> dict[str, Any]:
             "max_bytes": inputs.max_bytes,
             "formats": [f.value for f in inputs.formats],
             "edit_sizes": dict(spec.size_rule(Operation.EDIT).discovery()),
+            "edit_quality": list(words.words) if (words := spec.quality_rule(Operation.EDIT)) else None,
+            "edit_options": sorted(spec.edit_options),
         },
         "output_formats": [f.value for f in spec.output.formats],
         "response_format": spec.response_format.value,

@@ -47,13 +47,20 @@ def _row(spec: ModelSpec) -> str:
         f"{spec.prompt.max} {spec.prompt.unit}",
         n,
         spec.sizes.describe(),
-        ", ".join(spec.quality.words) if spec.quality else "-",
-        ", ".join(sorted(spec.options)) or "-",
+        _quality(spec),
+        ", ".join([*sorted(spec.options), *(f"{name} (edits)" for name in sorted(spec.edit_options))]) or "-",
         _edits(spec),
         _price(spec.prices),
         _dates(spec),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _quality(spec: ModelSpec) -> str:
+    words = ", ".join(spec.quality.words) if spec.quality else "-"
+    if spec.edit_quality is None or spec.edit_quality == spec.quality:
+        return words
+    return f"{words}; edits: {', '.join(spec.edit_quality.words)}"
 
 
 def _edits(spec: ModelSpec) -> str:

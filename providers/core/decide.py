@@ -43,6 +43,9 @@ def decide(request: ImageRequest, spec: ModelSpec) -> Decisions:
     """Judge `request` against `spec` under the request's policy."""
     quality = judges.quality(request, spec)
     size = judges.size(request, spec, quality.value)
+    words = spec.quality_rule(request.operation)
+    if words and words.tiers:
+        quality = judges.as_drawn(quality, size.value.tier)
     count = judges.n(request, spec)
     mask = judges.mask(request, spec)
     partials = judges.partial_images(request, spec)

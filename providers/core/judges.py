@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from providers.core.fate import Decision, Fate, Judgement, became, honoured, quoted, rejected
@@ -65,7 +66,7 @@ def n(request: ImageRequest, spec: ModelSpec) -> Judgement[int]:
 def quality(request: ImageRequest, spec: ModelSpec) -> Judgement[str | None]:
     """The caller's word in the model's own; a word it lacks is a default, a drop or a violation."""
     asked = request.quality
-    rule = spec.quality
+    rule = spec.quality_rule(request.operation)
     unasked = rule.default if rule else None
     if asked is None:
         return Judgement(unasked)
@@ -83,8 +84,17 @@ def quality(request: ImageRequest, spec: ModelSpec) -> Judgement[str | None]:
     if rule is None:
         message = f"{quoted(spec.id)} has no quality setting; 'quality' was {quoted(asked)}."
         return Judgement(None, rejected("quality", f"{message} Leave it out, or send auto or standard."))
-    message = f"'quality' was {quoted(asked)}; {quoted(spec.id)} takes: {rule.describe()}."
-    return Judgement(unasked, rejected("quality", message, nearest=rule.nearest(asked)))
+    where = " in edits" if rule is not spec.quality else ""
+    message = f"'quality' was {quoted(asked)}; {quoted(spec.id)} takes{where}: {rule.describe()}."
+    return Judgement(unasked, rejected("quality", message, nearest=rule.word(rule.nearest(asked))))
+
+
+def as_drawn(judged: Judgement[str | None], tier: str | None) -> Judgement[str | None]:
+    """What a report says of quality when `tier` is drawn: of the two that quality and pixels ask for, the larger."""
+    decision = judged.decision
+    if tier is None or decision is None or decision.fate is Fate.REJECTED or judged.value == tier:
+        return judged
+    return Judgement(tier, replace(decision, used=tier))
 
 
 def size(request: ImageRequest, spec: ModelSpec, own_quality: str | None) -> Judgement[Resolution]:
@@ -95,7 +105,8 @@ def size(request: ImageRequest, spec: ModelSpec, own_quality: str | None) -> Jud
     asked = request.size
     # Pixels choose their own tier unless a quality was asked as well.
     chosen_by_pixels = isinstance(asked, Size) and request.quality is None
-    tier = own_quality if spec.quality and spec.quality.tiers and not chosen_by_pixels else None
+    words = spec.quality_rule(request.operation)
+    tier = own_quality if words and words.tiers and not chosen_by_pixels else None
     answer = rule.resolve(asked, tier)
     if asked is None:
         return Judgement(answer or rule.nearest(SQUARE, tier))
@@ -129,7 +140,7 @@ def options(request: ImageRequest, spec: ModelSpec) -> tuple[dict[str, Any], lis
 
 def option(param: str, value: object, request: ImageRequest, spec: ModelSpec) -> Decision:
     """One of them."""
-    rule = spec.options.get(param)
+    rule = spec.option(param, request.operation)
     if rule and rule.accepts(value):
         return honoured(param)
     shown = value if isinstance(value, int) or value in SDK_DEFAULTS.get(param, ()) else None
@@ -143,7 +154,8 @@ def option(param: str, value: object, request: ImageRequest, spec: ModelSpec) ->
             return became(param, Fate.MAPPED, shown, nearest)
         return became(param, Fate.DROPPED, shown)
     if rule is None:
-        message = f"{quoted(spec.id)} does not support '{param}'."
+        where = " in generations" if param in spec.edit_options else ""
+        message = f"{quoted(spec.id)} does not support '{param}'{where}."
         return rejected(param, message, code="unknown_parameter")
     said = "" if isinstance(value, str) and len(value) > 60 else f" was {quoted(value)};"  # noqa: PLR2004
     message = f"'{param}'{said} {quoted(spec.id)} takes {rule.describe()}."

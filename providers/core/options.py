@@ -135,6 +135,12 @@ class Quality:
         """The model's highest for a word that asks for the most, else None."""
         return self.ladder[-1] if word in {"hd", "high", "4k", "xhigh", "max"} else None
 
+    def word(self, own: str | None) -> str | None:
+        """The word by which a caller asks for one of the model's own; its own wherever that can be said."""
+        if own in self.words:
+            return own
+        return next((word for word, meant in self.words.items() if meant == own), None)
+
     def describe(self) -> str:
         """The words a caller may say."""
         return ", ".join(self.words)

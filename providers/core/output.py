@@ -88,7 +88,7 @@ def _compression(request: ImageRequest, spec: ModelSpec, *, lossy: bool) -> Deci
 
 def _background(request: ImageRequest, spec: ModelSpec) -> Decision | None:
     asked = request.background
-    rule = spec.options.get("background")
+    rule = spec.option("background", request.operation)
     transparent = asked == "transparent"
     jpeg = request.output_format is ImageFormat.JPEG
     if asked is None or (rule and rule.accepts(asked) and not (transparent and jpeg)):

@@ -107,18 +107,18 @@ def plan(request: ImageRequest, spec: ModelSpec, noted: tuple[Adjustment, ...] =
         output=decisions.output,
         mask=request.mask if decisions.composite else None,
         fits=decisions.fits if any(decisions.fits) else (),
-        cost=cost(spec, decisions, len(request.images)),
+        cost=cost(request, spec, decisions),
     )
 
 
-def cost(spec: ModelSpec, decisions: Decisions, inputs: int) -> int | None:
+def cost(request: ImageRequest, spec: ModelSpec, decisions: Decisions) -> int | None:
     """The estimate in micro-dollars: the row's price of one image of this quality and size, times n."""
     if spec.prices is None:
         return None
-    tiered = spec.quality is not None and spec.quality.tiers
-    quality = decisions.resolution.tier if tiered else decisions.quality
+    rule = spec.quality_rule(request.operation)
+    quality = decisions.resolution.tier if rule and rule.tiers else decisions.quality
     each = spec.prices.image(quality, decisions.resolution.pixels)
-    return None if each is None else decisions.n * each + inputs * spec.prices.input_image
+    return None if each is None else decisions.n * each + len(request.images) * spec.prices.input_image
 
 
 def _adjustments(fates: tuple[Decision, ...]) -> tuple[Adjustment, ...]:
@@ -129,8 +129,8 @@ def _adjustments(fates: tuple[Decision, ...]) -> tuple[Adjustment, ...]:
 
 
 def _calls(request: ImageRequest, spec: ModelSpec, decisions: Decisions) -> tuple[Call, ...]:
-    sent = spec.quality is not None and spec.quality.sent
-    quality = decisions.quality if sent and request.quality is not None else None
+    rule = spec.quality_rule(request.operation)
+    quality = decisions.quality if rule and rule.sent and request.quality is not None else None
     whole = Call(
         spec=spec,
         operation=request.operation,

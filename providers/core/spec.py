@@ -87,8 +87,9 @@ class Output:
 class ModelSpec:
     """One model as its provider's documentation describes it on `checked`.
 
-    `spec_document` marks rows that keep the limits of the product's reference document. `upstream_id` is the name
-    on the wire; a retired id with a drop-in `successor` is served by it.
+    `upstream_id` is the name on the wire; a retired id with a drop-in `successor` is served by it. `edit_sizes` and
+    `edit_quality` stand in for `sizes` and `quality` on the edit route where they are given; `edit_options` are what
+    only edits take.
     """
 
     id: str
@@ -102,7 +103,9 @@ class ModelSpec:
     edit_sizes: SizeRule | None = None
     n: ImageCount
     quality: Quality | None = None
+    edit_quality: Quality | None = None
     options: Mapping[str, Option] = field(default_factory=nothing)
+    edit_options: Mapping[str, Option] = field(default_factory=nothing)
     inputs: Inputs | None = None
     mask: Mask = Mask.NONE
     partial_images: int = 0
@@ -130,3 +133,12 @@ class ModelSpec:
     def size_rule(self, operation: Operation) -> SizeRule:
         """The size rule of the route in question."""
         return self.edit_sizes if operation is Operation.EDIT and self.edit_sizes else self.sizes
+
+    def quality_rule(self, operation: Operation) -> Quality | None:
+        """The quality words of the route in question; None where it has none."""
+        return self.edit_quality if operation is Operation.EDIT and self.edit_quality else self.quality
+
+    def option(self, param: str, operation: Operation) -> Option | None:
+        """What values a parameter takes on the route in question; None where it has no such parameter."""
+        only_edits = self.edit_options.get(param) if operation is Operation.EDIT else None
+        return only_edits or self.options.get(param)

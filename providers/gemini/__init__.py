@@ -99,7 +99,7 @@ def _shape(call: Call) -> AspectRatio | None:
 
 
 def _tier(call: Call) -> str | None:
-    quality = call.spec.quality
+    quality = call.spec.quality_rule(call.operation)
     return call.resolution.tier if quality and quality.sent else None
 
 

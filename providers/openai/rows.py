@@ -35,7 +35,7 @@ OPTIONS: Final[Mapping[str, Option]] = {
     "background": Choice.of("transparent", "opaque", "auto"),
     "moderation": Choice.of("auto", "low"),
 }
-FIDELITY: Final[Mapping[str, Option]] = {**OPTIONS, "input_fidelity": Choice.of("low", "high")}
+FIDELITY: Final[Mapping[str, Option]] = {"input_fidelity": Choice.of("low", "high")}
 LADDER: Final = ("low", "medium", "high", "xhigh", "max")
 
 
@@ -112,7 +112,8 @@ GPT_IMAGE_1: Final = ModelSpec(
     sizes=FIXED,
     n=ImageCount(per_request=1, per_call=10, lenient=10, with_stream=1),
     quality=openai_quality("low", "medium", "high"),
-    options=FIDELITY,
+    options=OPTIONS,
+    edit_options=FIDELITY,
     inputs=Inputs(count=16),
     mask=Mask.NATIVE,
     partial_images=3,
@@ -148,7 +149,7 @@ GPT_IMAGE_1_MINI: Final = replace(
     CHATGPT_IMAGE,
     id="gpt-image-1-mini",
     # openai-python 3.54 names `low` alone for this model; older documentation calls the field unsupported.
-    options={**OPTIONS, "input_fidelity": Choice.of("low")},
+    edit_options={"input_fidelity": Choice.of("low")},
     prices=_prices(_images(low=(0.005, 0.006), medium=(0.011, 0.015), high=(0.036, 0.052)), 2, 2.5, 8),
     created=date(2025, 10, 6),
     successor="gpt-image-2.6-flare",
@@ -160,7 +161,7 @@ GPT_IMAGE_2: Final = replace(
     prompt=PromptLimit(32_000),
     sizes=FREE,
     # input_fidelity must be left out: the upstream answers 400 (facts of 2026-11-22).
-    options=OPTIONS,
+    edit_options={},
     prices=_prices(
         {
             **_images(low=(0.006, 0.005), medium=(0.053, 0.042), high=(0.211, 0.165)),

@@ -61,13 +61,14 @@ _V2_7_PRO: Final = ModelSpec(
     edit_sizes=_V2_7_EDIT,
     n=fanned(4),
     quality=UP_TO_4K,
+    edit_quality=UP_TO_2K,
     options=SEED | WATERMARK,  # sources disagree on negative_prompt (2026-11-22): not promised
     inputs=Inputs(count=9, max_bytes=MAX_INPUT_BYTES, min_edge=240, max_edge=8000, max_elongation=8),
     mask=Mask.EMULATED,
     output=BY_LINK,
     prices=dollars(0.075, "github.com/QwenCloud/qwencloud-ai, 2026-04"),
     created=date(2026, 4, 1),
-    note="4K is for generations only: an edit asked for 4K is made in 2K.",
+    note="4K is for generations only.",
 )
 
 _V2_7: Final = replace(

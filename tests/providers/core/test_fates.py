@@ -162,6 +162,17 @@ def test_adjustments_never_carry_free_text(request: ImageRequest, spec: ModelSpe
             assert shown is None or isinstance(shown, int) or (len(shown) <= 20 and shown.isascii()), decision
 
 
+@given(request=requests(), spec=st.sampled_from(ROWS))
+@settings(max_examples=800, deadline=None)
+def test_the_tier_in_the_report_is_the_one_that_is_drawn(request: ImageRequest, spec: ModelSpec) -> None:
+    """Quality and pixels may ask for different tiers; what is said and what is sent are one and the same."""
+    rule = spec.quality_rule(request.operation)
+    decided = decide(request, spec)
+    for decision in decided.fates:
+        if decision.param == "quality" and rule and rule.tiers and decision.fate is not Fate.REJECTED:
+            assert decision.used == decided.resolution.tier
+
+
 def test_options_are_judged_by_their_own_rule() -> None:
     """A choice takes its words, a range its bounds, a flag only true and false."""
     assert Choice.of("a", "b").accepts("a")

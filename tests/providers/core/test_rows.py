@@ -127,3 +127,24 @@ def test_rows_of_the_spec_document_keep_its_limits(model: str, prompt_max: int, 
     spec = next(spec for spec in ROWS if spec.id == model)
 
     assert (spec.prompt.max, spec.n.per_request) == (prompt_max, n)
+
+
+TIERED = [(spec, op) for spec in ROWS for op in sorted(spec.operations) if (q := spec.quality_rule(op)) and q.tiers]
+
+
+@pytest.mark.parametrize(("spec", "operation"), TIERED, ids=[f"{spec.id}-{op}" for spec, op in TIERED])
+def test_a_tier_that_is_promised_is_a_tier_that_is_drawn(spec: ModelSpec, operation: Operation) -> None:
+    """What the report says of quality, the wire and the price say too, on each route by itself."""
+    images = (SQUARE,) if operation is Operation.EDIT else ()
+    rule = spec.quality_rule(operation)
+    assert rule
+    for word in ("standard", "low", "hd", "high", "4k", "xhigh", "max"):
+        for policy in Policy:
+            request = ImageRequest(operation=operation, prompt="a cat", images=images, quality=word, policy=policy)
+            if validate(request, spec):
+                assert word not in rule.words
+                continue
+            planned = plan(request, spec)
+            said = next(adjustment.used for adjustment in planned.adjustments if adjustment.param == "quality")
+            drawn = planned.calls[0].resolution.tier
+            assert said == drawn, (word, policy)

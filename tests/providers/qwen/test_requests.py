@@ -11,8 +11,8 @@ from PIL import Image
 
 from providers.core.errors import InvalidRequest
 from providers.core.http import HTTPRequest
-from providers.core.plan import Call
-from providers.core.types import AUTO, AspectRatio, ImageFormat, InputImage, Operation, Policy, Size
+from providers.core.plan import Call, plan
+from providers.core.types import AUTO, AspectRatio, ImageFormat, ImageRequest, InputImage, Operation, Policy, Size
 from providers.kit.bodies import encode
 from providers.qwen import MODELS, PROVIDER
 from tests.providers.asking import call, calls, row, sent
@@ -221,6 +221,18 @@ def test_quality_is_a_resolution_where_there_are_tiers() -> None:
     assert parameters("wan2.6-image", quality="hd", images=(WIDE,))["size"] == "2880*1440"
     with pytest.raises(InvalidRequest, match="quality"):
         call(row(MODELS, "qwen-image-max"), quality="hd")
+
+
+def test_an_edit_has_no_4k() -> None:
+    """The vendor edits in 2K at most: 4k is refused by name, or drawn and reported as 2K for a lenient caller."""
+    spec = row(MODELS, "wan2.7-image-pro")
+    with pytest.raises(InvalidRequest, match="takes in edits: standard, auto, low, medium, hd, high") as caught:
+        call(spec, quality="4k", images=(WIDE,))
+    assert [violation.nearest for violation in caught.value.violations] == ["hd"]
+    request = ImageRequest(operation=Operation.EDIT, prompt="x", images=(WIDE,), quality="4k", policy=Policy.LENIENT)
+    made = plan(request, spec)
+    assert document(made.calls[0])["parameters"]["size"] == "2880*1440"
+    assert [(a.param, a.asked, a.used) for a in made.adjustments] == [("quality", "4k", "2K")]
 
 
 def test_auto_leaves_the_size_to_the_model_that_chooses() -> None:

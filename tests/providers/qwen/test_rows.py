@@ -88,7 +88,7 @@ def test_pixels_of_a_smaller_tier_are_scaled_up_and_reported() -> None:
 
 
 def test_a_tier_beyond_the_rule_is_its_largest() -> None:
-    """An edit has no 4K: what it draws is 2K and says so."""
+    """A rule never draws beyond its tiers."""
     answer = TIERED.resolve(None, "4K")
     assert answer
     assert (answer.pixels, answer.tier) == (Size(2048, 2048), "2K")

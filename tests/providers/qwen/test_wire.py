@@ -25,7 +25,7 @@ from providers.core.errors import (
 from providers.core.plan import Call
 from providers.core.provider import Completed, Link
 from providers.core.spec import Mask, ModelSpec
-from providers.core.types import Operation, Size
+from providers.core.types import Operation, Policy, Size
 from providers.kit.client import Client, Deployment, Journal
 from providers.kit.retry import RetryRule
 from providers.kit.transport import HTTPTransport
@@ -111,6 +111,17 @@ def test_an_emulated_mask_edits_in_the_masks_shape(spec: ModelSpec) -> None:
     drawn = call(spec, images=images, mask=mask).resolution.pixels
     if drawn:
         assert SOURCE.size.ratio.distance(drawn) < 0.03
+
+
+async def test_an_edit_asked_for_4k_is_drawn_in_2k() -> None:
+    """The stand-in refuses an edit of more than 2048 squared pixels; what a lenient caller's 4k becomes is taken."""
+    spec = row(MODELS, "wan2.7-image-pro")
+    with Qwen() as server:
+        await performed(server, call(spec, quality="4k", images=(SOURCE,), policy=Policy.LENIENT))
+        await performed(server, call(spec, quality="4k"))
+        edited, drawn = server.jobs
+    assert 2048 * 2048 * 0.95 < edited.width * edited.height <= 2048 * 2048
+    assert (drawn.width, drawn.height) == (4096, 4096)
 
 
 async def test_a_native_mask_arrives_as_white_on_black() -> None:
