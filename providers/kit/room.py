@@ -106,6 +106,7 @@ class Body:
         self._taken = 0
         self._size = 0
         self._memory = _Held()
+        self._passage = bytearray()
         self._file: int | None = None
 
     def __enter__(self) -> Self:
@@ -121,14 +122,40 @@ class Body:
 
     def write(self, chunk: Buffer) -> None:
         """Append. What was received is never refused: it goes where there is room."""
-        size = self._size + len(chunk)
-        if self._file is None and not self._fits(size):
+        left = memoryview(chunk)
+        while left:
+            room = self.room()
+            count = min(len(room), len(left))
+            room[:count] = left[:count]
+            self.wrote(count)
+            left = left[count:]
+
+    def room(self) -> memoryview:
+        """A place for the next bytes, never empty; `wrote` tells how many came into it."""
+        full = self._file is None and self._size == len(self._memory)
+        if full and not self._grow():
             self._spill()
+            if self._file is None:
+                self._grow()
+        if self._file is None:
+            return memoryview(self._memory)[self._size :]
+        self._passage = self._passage or bytearray(STEP)
+        return memoryview(self._passage)
+
+    def wrote(self, count: int) -> None:
+        """So many bytes came into the room that was given last."""
         if self._file is not None:
-            self._append(chunk)
-        else:
-            self._memory += chunk
-        self._size = size
+            self._append(memoryview(self._passage)[:count])
+        self._size += count
+
+    def _grow(self) -> bool:
+        """More memory, if the budget allows it."""
+        if not self._fits(max(self._size + 1, self._expected)):
+            return False
+        larger = _Held(max(self._taken, SMALL))
+        larger[: self._size] = self._memory
+        self._memory = larger
+        return True
 
     def _spill(self) -> None:
         """Move what is there to a file and give the budget back; with a disk that takes nothing it stays."""
@@ -145,12 +172,14 @@ class Body:
         self._budget.spooled(1)
         kept, self._memory = self._memory, _Held()
         self._return()
-        self._append(memoryview(kept))
+        self._append(memoryview(kept)[: self._size])
 
     def whole(self) -> memoryview:
         """All bytes, read-only. Their room is given back with the last slice of them."""
         if self._file is None:
             memory, self._memory, taken = self._memory, _Held(), min(self._taken, self._size)
+            if len(memory) > self._size:
+                del memory[self._size :]
             self._taken -= taken
             self._return()
             if taken:

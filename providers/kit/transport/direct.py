@@ -1,0 +1,224 @@
+"""HTTP/1.1 straight to the upstream: keep-alive, bodies sent as their buffers and received where they stay."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from providers.core.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from providers.core.http import Buffer, HTTPResponse
+from providers.kit.room import Body, Room
+from providers.kit.transport.connection import Connection, Exchange
+from providers.kit.transport.framing import Head, Sink
+from providers.kit.transport.protocol import (
+    ACCEPT,
+    CONNECT_SECONDS,
+    IDLE_SECONDS,
+    KEPT_CONNECTIONS,
+    MAX_ANSWER_BYTES,
+    Answer,
+    WireRequest,
+)
+from providers.kit.transport.sinks import Limited, Pieces, gathered
+
+SCRATCH_BYTES: Final = 256 * 1024
+PORTS: Final = {"http": 80, "https": 443}
+PLAIN: Final = re.compile(r"[\t -~\x80-\xff]*")
+SAFE: Final = "/%:@!$&'()*+,;=?-._~[]|"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection goes. `name` is what its certificate must say."""
+
+    scheme: str
+    host: str
+    port: int
+    name: str
+
+
+class DirectTransport:
+    """Connections by origin, the last used first."""
+
+    def __init__(self, room: Room) -> None:
+        """`room` is where whole answers grow."""
+        self._room = room
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._scratch = bytearray(SCRATCH_BYTES)
+
+    async def send(self, request: WireRequest, seconds: float, limit: int = MAX_ANSWER_BYTES) -> HTTPResponse:
+        origin, message = _message(request)
+        until = asyncio.get_running_loop().time() + seconds
+        connection = await self._connection(origin, seconds)
+        bodies: list[Body] = []
+        with ExitStack() as held:
+
+            def make(head: Head) -> Sink:
+                bodies.append(held.enter_context(self._room.body(min(head.length or 0, limit))))
+                return Limited(bodies[0], limit, head.length)
+
+            exchange = Exchange(request.method, make)
+            try:
+                async with asyncio.timeout_at(until):
+                    connection.begin(exchange, message)
+                    await exchange.ended
+            except BaseException as error:
+                connection.abort()
+                if isinstance(error, TimeoutError):
+                    raise UpstreamTimeout("The upstream did not answer in time.") from error
+                raise
+            body = bodies[0].whole()
+        self._keep(origin, connection)
+        head = exchange.headed.result()
+        return HTTPResponse(status=head.status, headers=head.headers, body=await _inflated(head.headers, body, limit))
+
+    @asynccontextmanager
+    async def open(self, request: WireRequest, seconds: float) -> AsyncIterator[Answer]:
+        origin, message = _message(request)
+        until = asyncio.get_running_loop().time() + seconds
+        connection = await self._connection(origin, seconds)
+        pieces = Pieces(connection.pause)
+        exchange = Exchange(request.method, lambda _: pieces)
+        exchange.ended.add_done_callback(lambda ended: pieces.finish(ended.exception()))
+        try:
+            async with asyncio.timeout_at(until):
+                connection.begin(exchange, message)
+                yield _Answer(await exchange.headed, pieces, self._room)
+        except TimeoutError as error:
+            raise UpstreamTimeout("The upstream did not answer in time.") from error
+        finally:
+            if exchange.ended.done() and connection.usable:
+                connection.pause(False)
+                self._keep(origin, connection)
+            else:
+                connection.abort()
+
+    async def close(self) -> None:
+        for connections in self._idle.values():
+            for connection in connections:
+                connection.abort()
+        self._idle.clear()
+
+    async def _connection(self, origin: Origin, seconds: float) -> Connection:
+        """A kept connection or a new one. Raises UpstreamUnreachable."""
+        loop = asyncio.get_running_loop()
+        kept = self._idle.get(origin, [])
+        while kept:
+            connection = kept.pop()
+            if connection.usable and connection.idle_since + IDLE_SECONDS > loop.time():
+                return connection
+            connection.abort()
+        context = self._tls if origin.scheme == "https" else None
+        try:
+            async with asyncio.timeout(min(CONNECT_SECONDS, seconds)):
+                _, made = await loop.create_connection(
+                    lambda: Connection(self._scratch),
+                    origin.host,
+                    origin.port,
+                    ssl=context,
+                    server_hostname=origin.name if context else None,
+                )
+        except (OSError, ValueError) as error:  # TimeoutError, ssl.SSLError and gaierror are OSErrors
+            what = type(error).__name__
+            raise UpstreamUnreachable(f"No connection to the upstream could be made ({what}).") from error
+        return made
+
+    def _keep(self, origin: Origin, connection: Connection) -> None:
+        if not connection.usable:
+            connection.abort()
+            return
+        connection.idle_since = asyncio.get_running_loop().time()
+        kept = self._idle.setdefault(origin, [])
+        kept.append(connection)
+        if len(kept) > KEPT_CONNECTIONS:
+            kept.pop(0).abort()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """The system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR."""
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    head: Head
+    pieces: Pieces
+    room: Room
+
+    @property
+    def status(self) -> int:
+        return self.head.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.head.headers
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        if self.headers.get("content-encoding", ACCEPT) != ACCEPT:
+            raise UpstreamError("The upstream's stream is compressed, which was not asked for.")
+        while (piece := await self.pieces.next()) is not None:
+            yield piece
+
+    async def whole(self, limit: int = MAX_ANSWER_BYTES) -> Buffer:
+        body = await gathered(self, self.room, limit)
+        return await _inflated(self.headers, body, limit)
+
+
+@lru_cache(maxsize=1024)
+def _address(url: str, sni: str | None) -> tuple[Origin, str, str]:
+    """Origin, Host header and request target of a URL. Raises ValueError."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme not in PORTS or not host or parts.username is not None:
+        raise ValueError(parts.scheme)
+    host = host if host.isascii() else host.encode("idna").decode()
+    origin = Origin(parts.scheme, host, parts.port or PORTS[parts.scheme], sni or host)
+    target = quote(parts.path or "/", SAFE) + (f"?{quote(parts.query, SAFE)}" if parts.query else "")
+    name = f"[{host}]" if ":" in host else host
+    return origin, name if parts.port is None else f"{name}:{parts.port}", target
+
+
+def _message(request: WireRequest) -> tuple[Origin, list[Buffer]]:
+    """Where a request goes, and its buffers. Raises UpstreamUnreachable: none of it was sent."""
+    try:
+        origin, host, target = _address(request.url, request.sni)
+    except ValueError:
+        raise UpstreamUnreachable("The upstream's address cannot be used.") from None
+    headers = {"host": host, "accept-encoding": ACCEPT, **request.headers}
+    if request.body or request.method == "POST":
+        headers["content-length"] = str(sum(len(piece) for piece in request.body))
+    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if not all(PLAIN.fullmatch(line) for line in lines):
+        raise UpstreamUnreachable("A header for the upstream holds a control character.")
+    return origin, ["\r\n".join([*lines, "\r\n"]).encode("latin-1"), *request.body]
+
+
+async def _inflated(headers: Mapping[str, str], body: memoryview, limit: int) -> memoryview:
+    """A body that came compressed though it was not asked for. Raises UpstreamError."""
+    coding = headers.get("content-encoding", ACCEPT).lower()
+    if coding == ACCEPT:
+        return body
+    if coding not in {"gzip", "x-gzip", "deflate"}:
+        raise UpstreamError("The upstream's answer is compressed in a way that was not asked for.")
+    return memoryview(await asyncio.to_thread(_inflate, body, limit))
+
+
+def _inflate(body: memoryview, limit: int) -> bytes:
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # both gzip's and zlib's head
+    try:
+        plain = inflater.decompress(body, limit)
+    except zlib.error as error:
+        raise UpstreamError("The upstream's answer is not what its encoding says.") from error
+    if not inflater.eof:
+        raise UpstreamError(f"The upstream's answer is not whole, or longer than {limit} bytes.")
+    return plain
