@@ -49,7 +49,7 @@ live: $(TEST) ## Runs the tests that need real provider keys (they cost money)
 	@$(BIN)/pytest -m live -rs -s tests/live
 
 lock: $(TEST) ## Brings the lock files in line with pyproject.toml (UPGRADE=--upgrade takes the newest versions)
-	@$(COMPILE) pyproject.toml --extra bucket --group build -o requirements.lock
+	@$(COMPILE) pyproject.toml --extra bucket --extra otel --group build -o requirements.lock
 	@$(COMPILE) pyproject.toml --group build --group test -c requirements.lock -o requirements-test.lock
 	@printf 'openai<2\n' | $(COMPILE) - -o tests/compat/openai-1.lock
 	@printf 'openai<3\n' | $(COMPILE) - -o tests/compat/openai-2.lock

@@ -1,4 +1,4 @@
-"""Writes docs/models.md and docs/errors.md from the rows and the tables: `python -m app.docs [folder]`."""
+"""Writes docs/models.md, errors.md and metrics.md from rows, tables and registry: `python -m app.docs [folder]`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from app.errors import TABLE
+from app.telemetry.metrics import Metrics
 from providers import discover
 from providers.core.errors import UpstreamFailure
 from providers.core.prices import MICRO, Prices
@@ -19,7 +20,8 @@ GENERATED = "Generated from the code by `make docs`; do not edit."
 
 def pages(providers: Sequence[Provider]) -> dict[str, str]:
     """Every generated page by file name."""
-    return {"models.md": "\n".join(_models(providers)) + "\n", "errors.md": "\n".join(_errors(providers)) + "\n"}
+    made = {"models.md": _models(providers), "errors.md": _errors(providers), "metrics.md": _metrics()}
+    return {name: "\n".join(lines) + "\n" for name, lines in made.items()}
 
 
 def _models(providers: Sequence[Provider]) -> Iterator[str]:
@@ -118,6 +120,21 @@ def _table(failures: Mapping[str, type[UpstreamFailure]]) -> Iterator[str]:
     for name, kind in failures.items():
         row = next(TABLE[parent] for parent in kind.__mro__ if parent in TABLE)
         yield f"| `{name}` | {row.status} | `{row.code}` |"
+
+
+def _metrics() -> Iterator[str]:
+    yield "# Metrics"
+    yield ""
+    yield f"{GENERATED} `GET /metrics`, Prometheus' text format; how to use them: [operations.md](operations.md)."
+    yield "No label holds a caller, a prompt or anything else that a request can choose freely."
+    yield ""
+    yield "| name | kind | labels | meaning |"
+    yield "|---|---|---|---|"
+    for family in Metrics().families:
+        labels = ", ".join(f"`{label}`" for label in family.labels) or "-"
+        yield f"| `{family.name}` | {family.kind} | {labels} | {family.help} |"
+    yield ""
+    yield "On Linux also `process_*`: memory, CPU seconds, open files and start time of the process."
 
 
 def _first_line(kind: type[BaseException]) -> str:

@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -44,15 +45,17 @@ class Edge:
         started = time.perf_counter()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id = label(headers)
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, family=family(scope["path"]))
         token = REQUEST_ID.set(request_id)
+        status = 0
 
         async def stamped(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 found = MutableHeaders(scope=message)
                 found["x-request-id"] = request_id
                 found.setdefault("openai-processing-ms", str(round((time.perf_counter() - started) * 1000)))
-                self._telemetry.answered(_family(scope["path"]), message["status"])
             await send(message)
 
         try:
@@ -63,6 +66,8 @@ class Edge:
                 await self._app(scope, receive, stamped)
         finally:
             REQUEST_ID.reset(token)
+            if status:
+                self._telemetry.answered(scope["state"]["family"], status, time.perf_counter() - started)
 
     def _local(self, host: str) -> bool:
         name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
@@ -88,7 +93,8 @@ def install(app: FastAPI, telemetry: Telemetry) -> None:
     """Every error of the app in the envelope; FastAPI's own forms are never seen."""
 
     @app.exception_handler(PinholeError)
-    async def known(_: Request, error: PinholeError) -> JSONResponse:
+    async def known(request: Request, error: PinholeError) -> JSONResponse:
+        telemetry.refused(error, getattr(request.state, "caller", None))
         return respond(error)
 
     @app.exception_handler(HTTPException)
@@ -114,7 +120,11 @@ def install(app: FastAPI, telemetry: Telemetry) -> None:
         return respond(errors.INTERNAL)
 
 
-def _family(path: str) -> str:
+@lru_cache(maxsize=1024)
+def family(path: str) -> str:
     """A bounded label for a path."""
-    known = ("generations/explain", "edits/explain", "generations", "edits", "models", "files", "healthz", "readyz")
+    known = (
+        *("generations/explain", "edits/explain", "generations", "edits", "results", "models", "files", "admin"),
+        *("healthz", "readyz", "metrics"),
+    )
     return next((name for name in known if name in path), "other")

@@ -12,32 +12,47 @@ from app.ledger.sql import SQLLedger
 from app.routes.health import Draining
 from app.runs import Runs
 from app.seams import Seams
+from app.telemetry import Telemetry
 
 SWEEP_SECONDS: Final = 60.0
+LAG_SECONDS: Final = 1.0
 
 
 @contextlib.asynccontextmanager
-async def lifespan(chosen: Seams, draining: Draining, runs: Runs, seconds: float) -> AsyncIterator[None]:
-    """Sweeps expired images while the app lives, and closes the seams after."""
+async def lifespan(
+    chosen: Seams, draining: Draining, runs: Runs, telemetry: Telemetry, seconds: float
+) -> AsyncIterator[None]:
+    """Sweeps expired images and measures the loop while the app lives, and closes the seams after."""
     if isinstance(chosen.ledger, SQLLedger):
         await prepare(chosen.ledger.engine)
     await chosen.ledger.start()
-    sweeper = asyncio.create_task(_sweep(chosen))
+    tasks = [asyncio.create_task(_sweep(chosen)), asyncio.create_task(_lag(telemetry))]
     try:
         yield
     finally:
         draining.started = True
         await runs.drain(seconds)
-        sweeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sweeper
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         await chosen.transport.close()
         await chosen.limiter.close()
         await chosen.ledger.close()
         await chosen.store.close()
+        await asyncio.to_thread(telemetry.tracer.close)
 
 
 async def _sweep(chosen: Seams) -> None:
     while True:
         await chosen.store.sweep()
         await chosen.clock.sleep(SWEEP_SECONDS)
+
+
+async def _lag(telemetry: Telemetry) -> None:
+    """Once a second, how late this task is woken; in the loop's own time, because the loop is what is measured."""
+    lag, loop = telemetry.metrics.lag(), asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_SECONDS
+        await asyncio.sleep(LAG_SECONDS)
+        lag.observe(max(0.0, loop.time() - due))

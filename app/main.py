@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from app import config as config_file
 from app import edge
@@ -35,6 +36,9 @@ from app.secret import signing_secrets
 from app.settings import Settings, SettingsError, refuse_open_door
 from app.store import DiskStore, ImageStore, Links
 from app.telemetry import Telemetry
+from app.telemetry.traced import Traced
+from app.telemetry.traces import tracer
+from app.telemetry.watched import UpstreamWatch, WatchedLimiter, watched_store
 from providers import discover
 from providers.core.provider import Provider
 from providers.kit.client import Client
@@ -46,6 +50,14 @@ from providers.kit.transport import HTTPTransport
 BUCKETS = ("s3://", "gs://", "az://")
 # A paid call goes on after its caller's deadline; the slowest model known needs minutes, not hours.
 OVERTIME_SECONDS = 600.0
+# FastAPI 0.165 makes spans, metrics and logs by itself when it finds a global OpenTelemetry provider; its logs hold
+# messages of exceptions (read in the package, 2026-11-24).
+NOTHING_OF_FASTAPIS_OWN: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
 
 
 def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
@@ -53,7 +65,8 @@ def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
     clock = SystemClock()
     found = signing_secrets(settings)
     database = engine(settings)
-    ledger = SQLLedger(database, clock, hash_users=config.ledger.hash_users, pepper=found[0])
+    ledger = SQLLedger(database, clock, hash_users=config.ledger.hash_users, pepper=found[0], watch=telemetry)
+    telemetry.metrics.ledger_queue().set_function(lambda: ledger.waiting)
     ttl = config.storage.ttl_seconds
     return Seams(
         clock=clock,
@@ -69,6 +82,7 @@ def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
 def limiter(settings: Settings, config: Config, clock: Clock, ledger: Ledger, telemetry: Telemetry) -> Limiter:
     """Redis when REDIS_URL says so, else this process. Raises SettingsError."""
     if settings.redis_url is None:
+        telemetry.limiter_is("embedded")
         return EmbeddedLimiter(clock, spent_today(ledger, clock))
     from app.limiter.redis import RedisLimiter, connect  # noqa: PLC0415 - only gateways with Redis pay for its client
 
@@ -77,6 +91,7 @@ def limiter(settings: Settings, config: Config, clock: Clock, ledger: Ledger, te
     except ValueError as error:
         raise SettingsError(f"REDIS_URL cannot be used: {error}.") from None
     share = config.redis.share if config.redis.on_loss == "open" else None
+    telemetry.limiter_is("redis", away="closed" if share is None else "fallback")
     return GuardedLimiter(
         RedisLimiter(client, clock, spent_today(ledger, clock)), clock, telemetry.limiter_lost, share=share
     )
@@ -120,10 +135,11 @@ def create_app(
     *,
     chosen: Seams | None = None,
     providers: Sequence[Provider] | None = None,
+    telemetry: Telemetry | None = None,
 ) -> FastAPI:
     """The application. Raises SettingsError."""
     config = config if config is not None else config_file.load(settings.config, settings.environ)
-    telemetry = Telemetry()
+    telemetry = telemetry or Telemetry(tracer(settings.environ))
     chosen = chosen or seams(settings, config, telemetry)
     keys = keyring(settings, config, chosen.keys)
     refuse_open_door(settings, has_keys=keys.closed)
@@ -133,10 +149,12 @@ def create_app(
     pipeline = Pipeline(
         registry=registry,
         fallbacks=Fallbacks(registry, config.fallbacks),
-        limiter=chosen.limiter,
+        limiter=WatchedLimiter(chosen.limiter, telemetry),
         ledger=chosen.ledger,
-        client=Client(chosen.transport, chosen.clock, RetryRule(), overtime=OVERTIME_SECONDS),
-        delivery=Delivery(chosen.store, chosen.links, fetcher),
+        client=Client(
+            chosen.transport, chosen.clock, RetryRule(), overtime=OVERTIME_SECONDS, watch=UpstreamWatch(telemetry)
+        ),
+        delivery=Delivery(watched_store(chosen.store, telemetry), chosen.links, fetcher),
         clock=chosen.clock,
         telemetry=telemetry,
     )
@@ -147,10 +165,11 @@ def create_app(
         version="0.1.0",
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda _: lifespan(chosen, draining, runs, config.server.drain_seconds),
+        lifespan=lambda _: lifespan(chosen, draining, runs, telemetry, config.server.drain_seconds),
         redirect_slashes=False,
+        telemetry=NOTHING_OF_FASTAPIS_OWN,
     )
-    attendance = Attendance(pipeline=pipeline, runs=runs, keyring=keys, clock=chosen.clock)
+    attendance = Attendance(pipeline=pipeline, runs=runs, keyring=keys, clock=chosen.clock, telemetry=telemetry)
     images = Images(
         attendance=attendance,
         pipeline=pipeline,
@@ -175,4 +194,6 @@ def create_app(
     app.include_router(Docs(app).router())
     edge.install(app, telemetry)
     app.add_middleware(edge.Edge, telemetry=telemetry, public_url=settings.public_url, closed=keys.closed)
+    if telemetry.tracer.on:
+        app.add_middleware(Traced, tracer=telemetry.tracer)
     return app

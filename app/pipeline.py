@@ -86,6 +86,8 @@ class Pipeline:
         for number, (route, planned) in enumerate(ways):
             last = number == len(ways) - 1
             begun = False
+            if number:
+                self._telemetry.metrics.fallbacks(ways[0][0].spec.id, route.spec.id).inc()
             try:
                 async with self._spend(ticket, route, planned, number) as account:
                     account.journal.patient = last

@@ -55,10 +55,12 @@ class Account:
             refusal.__dict__["standings"] = decision.standings
             raise refusal
         try:
-            await self._ledger.open(self._entry)
+            with self._telemetry.tracer.span("ledger.open", id=self._entry.request_id):
+                await self._ledger.open(self._entry)
         except BaseException:
             await self._limiter.settle(self._spend, delivered=0, micro_usd=0)
             raise
+        self._telemetry.begun(self._entry)
         return self
 
     def delivered(self, answer: Answer) -> Answer:
@@ -90,8 +92,9 @@ class Account:
             error=type(error).__name__ if error else "",
             links=tuple(image.link for image in answer.images if image.link) if answer else (),
         )
-        await self._ledger.settle(entry)
-        self._telemetry.settled(entry)
+        with self._telemetry.tracer.span("ledger.settle", id=entry.request_id, state=entry.state.value):
+            await self._ledger.settle(entry)
+        self._telemetry.settled(entry, self.journal)
 
 
 def spend_of(ticket: Ticket, route: Route, plan: Plan) -> Spend:

@@ -26,6 +26,7 @@ from app.secret import signing_secrets
 from app.settings import load
 from app.store import DiskStore, Links
 from app.telemetry import Telemetry
+from app.telemetry.traces import tracer
 from providers.kit.clock import SystemClock
 from providers.kit.transport import HTTPTransport
 
@@ -69,10 +70,11 @@ def running(
         database = engine(settings)
         found = signing_secrets(settings)
         ttl = parsed.storage.ttl_seconds
+        telemetry = Telemetry(tracer(env))
         seams = Seams(
             clock=clock,
             transport=HTTPTransport(),
-            limiter=limiter(settings, parsed, clock, ledger, Telemetry()),
+            limiter=limiter(settings, parsed, clock, ledger, telemetry),
             ledger=ledger,
             store=DiskStore(image_folder(settings, parsed), clock, ttl),
             links=Links(settings.public_url, found, clock, ttl),
@@ -80,7 +82,7 @@ def running(
             pace=pace,
         )
         asyncio.run(_prepared(database))
-        app = create_app(settings, parsed, chosen=seams)
+        app = create_app(settings, parsed, chosen=seams, telemetry=telemetry)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()

@@ -71,6 +71,16 @@ class Past:
     handed: bool = False
 
 
+class LedgerWatch(Protocol):
+    """Told of what a ledger does by itself."""
+
+    def unwritten(self, rows: int) -> None:
+        """A group of rows could not be written."""
+
+    def swept(self, rows: int) -> None:
+        """Rows of gateways that died became unknown."""
+
+
 class Ledger(Protocol):
     """The truth about what was spent."""
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.errors import Overloaded
-from app.ledger.protocol import Entry, Past, State
+from app.ledger.protocol import Entry, LedgerWatch, Past, State
 from app.ledger.tables import instances, requests
 from providers.kit.clock import Clock
 
@@ -29,14 +29,28 @@ Job = tuple[str, dict[str, Any], "asyncio.Future[None] | None"]
 class SQLLedger:
     """One writer task for this process. A row is safe before its call is made; a crash leaves it for the sweeper."""
 
-    def __init__(self, engine: AsyncEngine, clock: Clock, *, hash_users: bool = True, pepper: bytes = b"") -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        clock: Clock,
+        *,
+        hash_users: bool = True,
+        pepper: bytes = b"",
+        watch: LedgerWatch | None = None,
+    ) -> None:
         self.engine = engine
         self.instance = secrets.token_hex(8)
         self._clock = clock
         self._hash_users = hash_users
         self._pepper = pepper
+        self._watch = watch
         self._jobs: asyncio.Queue[Job | None] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait to be written."""
+        return self._jobs.qsize()
 
     async def start(self) -> None:
         """Begin to write, to beat, and to sweep after instances that died."""
@@ -123,6 +137,8 @@ class SQLLedger:
             changed = await connection.execute(
                 update(requests).where(left).values(state=State.UNKNOWN.value, settled=now, error="instance died")
             )
+        if changed.rowcount and self._watch:
+            self._watch.swept(changed.rowcount)
         return changed.rowcount
 
     async def _write(self) -> None:
@@ -150,6 +166,8 @@ class SQLLedger:
                         )
         except (SQLAlchemyError, OSError, TimeoutError):
             failure = Overloaded("The ledger cannot be written now.")
+            if self._watch:
+                self._watch.unwritten(len(group))
             await self._again([job for job in group if job[0] == "settle"])
         for _, _, done in group:
             if done is not None and not done.done():

@@ -18,7 +18,7 @@ Report = Callable[[str, bool], None]
 
 
 class GuardedLimiter:
-    """`inner` while it answers; asked again after a second when it did not. `report` hears each loss and recovery."""
+    """`inner` while it answers; asked again after a second when not. `report` hears each failure and the recovery."""
 
     def __init__(self, inner: Limiter, clock: Clock, report: Report, *, share: float | None) -> None:
         """`share` of every limit is granted here while `inner` is away; None refuses everything instead."""
@@ -63,9 +63,8 @@ class GuardedLimiter:
 
     def _note(self, why: str) -> None:
         self._lost_until = self._clock.now() + PAUSE_SECONDS
-        if not self._lost:
-            self._lost = True
-            self._report(why, False)
+        self._lost = True
+        self._report(why, False)
 
     def _recovered(self) -> None:
         if self._lost:

@@ -19,6 +19,7 @@ from app.events import Frames, alive
 from app.pipeline import Pipeline
 from app.routes import describe
 from app.runs import Run, Runs, fingerprint, outcome, states
+from app.telemetry import Telemetry
 from app.ticket import Ticket
 from providers.core.errors import PinholeError, UpstreamTimeout
 from providers.core.http import Buffer
@@ -39,6 +40,7 @@ class Attendance:
     runs: Runs
     keyring: Keyring
     clock: Clock
+    telemetry: Telemetry
 
     def router(self) -> APIRouter:
         """The results route, to be mounted with and without /v1."""
@@ -96,6 +98,7 @@ class Attendance:
         print_ = await _print(ticket.request)
         found = self.runs.match(ticket.caller.id, print_, key=key, retry=retry)
         if found is not None:
+            self.telemetry.metrics.repeats("joined" if found.running else "replayed").inc()
             return found, True
         run = Run(
             id=ticket.request_id,

@@ -14,6 +14,7 @@ from app.ledger import Ledger
 from app.routes import describe
 from app.settings import LOOPBACK, Settings
 from app.telemetry import Telemetry
+from app.telemetry.metrics import MEDIA_TYPE
 
 
 @dataclass(slots=True)
@@ -65,4 +66,4 @@ class Health:
             admin = self.settings.admin_key or ""
             if not admin or not hmac.compare_digest(key.encode(), admin.encode()):
                 raise Unauthenticated("/metrics needs the admin key here.")
-        return Response(self.telemetry.metrics(), media_type="text/plain; version=0.0.4")
+        return Response(self.telemetry.metrics.text(), headers={"content-type": MEDIA_TYPE})

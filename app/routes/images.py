@@ -73,6 +73,7 @@ class Images:
 
     async def _ticket(self, request: Request, operation: Operation) -> Ticket:
         caller = await self.keyring.caller(request.headers, self.clock.time())
+        request.state.caller = caller.id
         started = self.clock.now()
         wish = await self._read(request, operation, caller)
         return Ticket(

@@ -22,6 +22,7 @@ from providers.kit.clock import Clock
 from providers.kit.failures import failure, retry_after
 from providers.kit.retry import RetryRule
 from providers.kit.transport import Answer, Transport, WireRequest
+from providers.kit.watch import NOBODY, Attempt, Watch
 
 SLOWEST_POLL_SECONDS = 5.0
 POLL_GROWTH = 1.5
@@ -52,12 +53,19 @@ class Deployment:
 class Journal:
     """What happened on the wire for one request: filled while calls run, read for headers and the ledger.
 
-    Without `patient` nothing is retried: somebody else can serve sooner.
+    Without `patient` nothing is retried: somebody else can serve sooner. `began` and `ended` are the watch's.
     """
 
     attempts: int = 0
     patient: bool = True
     upstream_request_ids: list[str] = field(default_factory=list)
+    began: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From the first sending to the last outcome, waits included; 0 when nobody watched."""
+        return max(0.0, self.ended - self.began)
 
     def note(self, request_id: str | None) -> None:
         """Keep an upstream's own request id."""
@@ -68,12 +76,21 @@ class Journal:
 class Client:
     """Performs calls. `deadline` is the clock's `now()` at which the caller gives up."""
 
-    def __init__(self, transport: Transport, clock: Clock, retry: RetryRule, *, overtime: float = 0.0) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        retry: RetryRule,
+        *,
+        overtime: float = 0.0,
+        watch: Watch = NOBODY,
+    ) -> None:
         """`overtime` is how many seconds beyond the deadline a call that was sent may still take to its end."""
         self._transport = transport
         self._clock = clock
         self._retry = retry
         self._overtime = overtime
+        self._watch = watch
 
     async def perform(self, deployment: Deployment, call: Call, deadline: float, journal: Journal) -> Completed:
         """All images of a call. Raises UpstreamFailure."""
@@ -88,6 +105,7 @@ class Client:
                 return await self._once(deployment, call, deadline, journal)
             except UpstreamFailure as error:
                 waited += await self._again(error, deadline, journal, waited)
+                self._watch.again(provider.name)
 
     async def _again(self, error: UpstreamFailure, deadline: float, journal: Journal, waited: float) -> float:
         """Sleep before the next attempt, and say for how long; raises the error where there is none."""
@@ -118,6 +136,7 @@ class Client:
                 if begun:
                     raise
                 waited += await self._again(error, deadline, journal, waited)
+                self._watch.again(provider.name)
             else:
                 return
 
@@ -126,31 +145,42 @@ class Client:
     ) -> AsyncIterator[Partial | Completed]:
         provider = deployment.provider
         request = wire(deployment, await _composed(provider, call))
-        async with self._transport.open(request, self._remaining(deadline)) as answer:
-            if answer.status >= _ERRORS_FROM or "text/event-stream" not in answer.headers.get("content-type", ""):
-                outcome = provider.outcome(call, await _whole(answer))
-                yield await self._settle(deployment, call, outcome, deadline, journal)
-                return
-            completed = False
-            async for event in sse.events(answer.chunks()):
-                state = provider.event(call, event)
-                if isinstance(state, Failed):
-                    raise state.error
-                if state is not None:
-                    completed = completed or isinstance(state, Completed)
-                    yield state
-            if not completed:
-                raise UpstreamError("The upstream's stream ended before the image was complete.")
+        with self._attempt(provider, call, journal) as attempt:
+            async with self._transport.open(request, self._remaining(deadline)) as answer:
+                attempt.status = answer.status
+                if answer.status >= _ERRORS_FROM or "text/event-stream" not in answer.headers.get("content-type", ""):
+                    outcome = provider.outcome(call, await _whole(answer))
+                    made = await self._settle(deployment, call, outcome, deadline, journal)
+                    attempt.arrived()
+                    yield made
+                    return
+                completed = False
+                async for event in sse.events(answer.chunks()):
+                    state = provider.event(call, event)
+                    if isinstance(state, Failed):
+                        raise state.error
+                    if isinstance(state, Completed):
+                        completed = True
+                        attempt.arrived()
+                    if state is not None:
+                        yield state
+                if not completed:
+                    raise UpstreamError("The upstream's stream ended before the image was complete.")
 
     async def get(self, deployment: Deployment, request: HTTPRequest, deadline: float) -> HTTPResponse:
         """One free request to the deployment, with its credential when the origin is its own."""
         return await self._transport.send(wire(deployment, request), self._remaining(deadline))
 
     async def _once(self, deployment: Deployment, call: Call, deadline: float, journal: Journal) -> Completed:
-        request = wire(deployment, await _composed(deployment.provider, call))
-        response = await self._transport.send(request, self._remaining(deadline))
-        outcome = deployment.provider.outcome(call, response)
-        return await self._settle(deployment, call, outcome, deadline, journal)
+        with self._attempt(deployment.provider, call, journal) as attempt:
+            request = wire(deployment, await _composed(deployment.provider, call))
+            response = await self._transport.send(request, self._remaining(deadline))
+            attempt.status = response.status
+            outcome = deployment.provider.outcome(call, response)
+            return await self._settle(deployment, call, outcome, deadline, journal)
+
+    def _attempt(self, provider: Provider, call: Call, journal: Journal) -> Attempt:
+        return self._watch.attempt(provider.name, call.spec.id, journal)
 
     async def _settle(
         self, deployment: Deployment, call: Call, outcome: Outcome, deadline: float, journal: Journal
@@ -201,16 +231,18 @@ class Client:
     ) -> AsyncIterator[Partial | Completed]:
         journal.attempts += 1
         states = provider.perform(call)
-        while (state := await anyio.to_thread.run_sync(next, states, None)) is not None:
-            if isinstance(state, Failed):
-                raise state.error
-            if not isinstance(state, float | int):
-                yield state
-            elif self._clock.now() + state >= deadline:
-                await self._clock.sleep(max(0.0, deadline - self._clock.now()))
-                raise UpstreamTimeout("The image was not done in time.", provider=provider.name)
-            else:
-                await self._clock.sleep(state)
+        with self._attempt(provider, call, journal) as attempt:
+            while (state := await anyio.to_thread.run_sync(next, states, None)) is not None:
+                if isinstance(state, Failed):
+                    raise state.error
+                if not isinstance(state, float | int):
+                    attempt.arrived()
+                    yield state
+                elif self._clock.now() + state >= deadline:
+                    await self._clock.sleep(max(0.0, deadline - self._clock.now()))
+                    raise UpstreamTimeout("The image was not done in time.", provider=provider.name)
+                else:
+                    await self._clock.sleep(state)
 
     def _remaining(self, deadline: float) -> float:
         remaining = deadline - self._clock.now()

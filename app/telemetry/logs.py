@@ -1,0 +1,56 @@
+"""Structured logs: one line of JSON a record, with the request id, and nothing that a caller or an upstream wrote."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from traceback import extract_tb
+from typing import Any, Final
+
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
+TRACE_ID: Final[ContextVar[str]] = ContextVar("trace_id", default="")
+OURS: Final = "pinhole"
+FRAMES: Final = 12
+LONGEST: Final = 300
+log: Final = logging.getLogger(OURS)
+
+
+class JSONFormatter(logging.Formatter):
+    """Only named fields, never arguments or locals; of an exception its kind and its frames, never its text.
+
+    Other libraries' messages end at their first line: asyncio's go on with the repr of what was raised.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage() if record.name == OURS else foreign(record),
+        }
+        if request_id := REQUEST_ID.get():
+            line["request_id"] = request_id
+        if trace_id := TRACE_ID.get():
+            line["trace_id"] = trace_id
+        line |= getattr(record, "fields", {})
+        if record.exc_info and record.exc_info[0]:
+            line["trace"] = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(record.exc_info[2])][-FRAMES:]
+            line["kind"] = record.exc_info[0].__name__
+        return json.dumps(line, ensure_ascii=False)
+
+
+def foreign(record: logging.LogRecord) -> str:
+    """Another library's message: its template where it has arguments that may hold anything, else its first line."""
+    text = record.msg if record.args and record.levelno >= logging.WARNING else record.getMessage()
+    return str(text).partition("\n")[0][:LONGEST]
+
+
+def configure_logging() -> None:
+    """All loggers to standard error, as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JSONFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for name in ("uvicorn.access", "httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)

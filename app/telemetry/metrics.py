@@ -1,0 +1,131 @@
+"""Every metric of the gateway, one line each. Labels are bounded: rows, providers, routes, kinds; never a caller.
+
+Counting is `metrics.images(model, provider).inc(2)`: a family called with its labels' values gives the child, which
+is bound once and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+# A third of the series of counters and histograms, and of no use: Prometheus finds a reset by itself.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+
+MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+UPSTREAM_SECONDS: Final = (0.5, 1, 2, 5, 10, 20, 40, 60, 90, 120, 180, 300)
+REQUEST_SECONDS: Final = (0.01, 0.05, 0.2, *UPSTREAM_SECONDS)
+LAG_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+class Family(Generic[M]):
+    """One metric. Called with one value for each label it gives the child to count with."""
+
+    __slots__ = ("_bound", "_metric", "help", "kind", "labels", "name")
+
+    def __init__(self, metric: M, name: str, help_: str, labels: tuple[str, ...]) -> None:
+        self.kind = type(metric).__name__.lower()
+        self.name = f"{name}_total" if self.kind == "counter" else name
+        self.help = help_
+        self.labels = labels
+        self._metric: M = metric
+        self._bound: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *values: str) -> M:
+        child = self._bound.get(values)
+        if child is None:
+            child = self._bound[values] = self._metric.labels(*values) if values else self._metric
+        return child
+
+
+class Metrics:
+    """The registry of one gateway. A metric is added by a line here and `make docs`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.families: list[Family[Counter] | Family[Gauge] | Family[Histogram]] = []
+        # What callers meet.
+        self.answers = self._counter("http_answers", "Answers by route and status", "route", "status")
+        self.request_seconds = self._histogram(
+            "request_seconds", "Image requests, from the head to the answer's end", REQUEST_SECONDS, "route"
+        )
+        self.requests = self._counter(
+            "requests",
+            "Accepted requests that ended: delivered, failed (free) or unknown (may have been billed)",
+            "model",
+            "provider",
+            "state",
+        )
+        self.images = self._counter("images", "Images delivered", "model", "provider")
+        self.cost = self._counter("cost_usd", "Dollars for what was delivered, where the price is known", "provider")
+        self.unpriced = self._counter("cost_unknown", "Delivered requests without a known price", "provider")
+        self.in_flight = self._gauge("in_flight", "Accepted requests at work, also without their callers", "provider")
+        self.repeats = self._counter("repeats", "Repeats that joined a running request or replayed an answer", "kind")
+        # What upstreams do.
+        self.upstream_seconds = self._histogram(
+            "upstream_seconds",
+            "One attempt, from its sending to its outcome, polling included",
+            UPSTREAM_SECONDS,
+            "provider",
+        )
+        self.attempts = self._counter(
+            "upstream_attempts", "Attempts by outcome: ok, the error's class, or cancelled", "provider", "outcome"
+        )
+        self.retries = self._counter("upstream_retries", "Attempts that repeat one that cost nothing", "provider")
+        self.fallbacks = self._counter("fallbacks", "Requests handed on to another model", "model", "fallback")
+        # Limits.
+        self.decisions = self._counter(
+            "limiter_decisions",
+            "Decisions: allowed, refused, or unavailable (Redis away, on_loss: closed)",
+            "decision",
+        )
+        self.refusals = self._counter(
+            "limiter_refusals", "Refusals by the kind of scope and its unit", "scope", "unit"
+        )
+        self.leases = self._gauge("leases", "Images held under a concurrent_images limit, here", "scope")
+        self.limiter_errors = self._counter("limiter_errors", "Calls that Redis did not answer", "kind")
+        self.limiter_mode = self._gauge(
+            "limiter_mode", "1 for the mode in force: embedded, redis, fallback (a share, here) or closed", "mode"
+        )
+        # The ledger.
+        self.ledger_queue = self._gauge("ledger_queue", "Rows that wait to be written")
+        self.ledger_failures = self._counter("ledger_write_failures", "Groups of rows that could not be written")
+        self.ledger_swept = self._counter("ledger_swept", "Rows of dead gateways that became unknown")
+        # The process.
+        self.lag = self._histogram("loop_lag_seconds", "How late the event loop wakes a sleeper", LAG_SECONDS)
+        self.troubles = self._counter("troubles", "Troubles of the gateway itself; their kind is logged", "part")
+
+    def text(self) -> bytes:
+        """What /metrics answers."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, help_: str, *labels: str) -> Family[Counter]:
+        return self._kept(Counter, name, help_, labels)
+
+    def _gauge(self, name: str, help_: str, *labels: str) -> Family[Gauge]:
+        return self._kept(Gauge, name, help_, labels)
+
+    def _histogram(self, name: str, help_: str, buckets: tuple[float, ...], *labels: str) -> Family[Histogram]:
+        def made(full: str, text: str, names: tuple[str, ...], *, registry: CollectorRegistry) -> Histogram:
+            return Histogram(full, text, names, buckets=buckets, registry=registry)
+
+        return self._kept(made, name, help_, labels)
+
+    def _kept(self, make: Callable[..., M], name: str, help_: str, labels: tuple[str, ...]) -> Family[M]:
+        full = f"pinhole_{name}"
+        family = Family(make(full, help_, labels, registry=self.registry), full, help_, labels)
+        self.families.append(family)
+        return family

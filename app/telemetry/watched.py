@@ -1,0 +1,140 @@
+"""The seams as telemetry sees them: what is decided, called and written, counted and made into spans."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from app.errors import Overloaded
+from app.limiter import Decision, Limiter, Spend
+from app.store import ImageStore
+from app.telemetry.metrics import Metrics
+from app.telemetry.telemetry import Telemetry
+from app.telemetry.traces import Span, Tracer
+from providers.core.errors import UpstreamFailure
+from providers.core.http import Buffer
+from providers.core.types import ImageFormat
+from providers.kit.watch import Attempt, Times
+
+
+class WatchedLimiter:
+    """A limiter whose decisions and leases are counted."""
+
+    def __init__(self, inner: Limiter, telemetry: Telemetry) -> None:
+        self._inner = inner
+        self._metrics = telemetry.metrics
+        self._tracer = telemetry.tracer
+        self._held: dict[str, Spend] = {}
+
+    async def spend(self, spend: Spend) -> Decision:
+        with self._tracer.span("limiter.spend") as span:
+            try:
+                decision = await self._inner.spend(spend)
+            except Overloaded:
+                self._metrics.decisions("unavailable").inc()
+                raise
+            self._count(spend, decision, span)
+            return decision
+
+    async def settle(self, spend: Spend, *, delivered: int, micro_usd: int | None) -> None:
+        held = self._held.pop(spend.request_id, None)
+        if held is not None:
+            self._lease(held, -held.images)
+        with self._tracer.span("limiter.settle"):
+            await self._inner.settle(spend, delivered=delivered, micro_usd=micro_usd)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    def _count(self, spend: Spend, decision: Decision, span: Span) -> None:
+        if decision.allowed:
+            self._metrics.decisions("allowed").inc()
+            if spend.request_id not in self._held and self._lease(spend, spend.images):
+                self._held[spend.request_id] = spend
+            return
+        self._metrics.decisions("refused").inc()
+        scope, unit = decision.refused_scope, decision.refused_unit
+        if scope is not None and unit is not None:
+            self._metrics.refusals(scope.kind, unit).inc()
+            span.note(refused_scope=scope.kind, refused_unit=unit)
+
+    def _lease(self, spend: Spend, images: int) -> bool:
+        """Add images to the gauges of the scopes that bound them; whether there is any."""
+        found = [scope.kind for scope in spend.scopes if scope.limits.concurrent_images is not None]
+        for kind in found:
+            self._metrics.leases(kind).inc(images)
+        return bool(found)
+
+
+class WatchedStore:
+    """Keeping an image as a span; everything else is the store's own."""
+
+    def __init__(self, inner: ImageStore, tracer: Tracer) -> None:
+        self._inner = inner
+        self._tracer = tracer
+        self.get = inner.get
+        self.sweep = inner.sweep
+        self.close = inner.close
+
+    async def put(self, data: Buffer, image_format: ImageFormat) -> str:
+        with self._tracer.span("store.put", bytes=len(data), format=image_format.value):
+            return await self._inner.put(data, image_format)
+
+
+class UpstreamWatch:
+    """Each attempt at an upstream: how long, with what outcome, and as a span."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._metrics = telemetry.metrics
+        self._tracer = telemetry.tracer
+
+    def attempt(self, provider: str, model: str, journal: Times) -> Attempt:
+        span = self._tracer.span(
+            "upstream", outward=True, provider=provider, model=model, attempt=journal.attempts, output="image"
+        )
+        return _Attempt(self._metrics, provider, journal, span)
+
+    def again(self, provider: str) -> None:
+        self._metrics.retries(provider).inc()
+
+
+class _Attempt:
+    __slots__ = ("_arrived", "_began", "_journal", "_metrics", "_provider", "_span", "status")
+
+    def __init__(self, metrics: Metrics, provider: str, journal: Times, span: Span) -> None:
+        self.status = 0
+        self._metrics = metrics
+        self._provider = provider
+        self._journal = journal
+        self._span = span
+        self._began = 0.0
+        self._arrived = 0.0
+
+    def __enter__(self) -> Self:
+        self._began = time.perf_counter()
+        self._journal.began = self._journal.began or self._began
+        self._span.__enter__()
+        return self
+
+    def arrived(self) -> None:
+        self._arrived = time.perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ended = self._arrived or time.perf_counter()
+        self._journal.ended = ended
+        outcome = "ok"
+        if kind is not None and not self._arrived:
+            outcome = kind.__name__ if issubclass(kind, UpstreamFailure) else "cancelled"
+        self._metrics.upstream_seconds(self._provider).observe(ended - self._began)
+        self._metrics.attempts(self._provider, outcome).inc()
+        if self.status:
+            self._span.note(status=self.status)
+        self._span.__exit__(kind, error, trace)
+
+
+def watched_store(store: ImageStore, telemetry: Telemetry) -> ImageStore:
+    """The store itself unless there are traces."""
+    return WatchedStore(store, telemetry.tracer) if telemetry.tracer.on else store
