@@ -63,6 +63,7 @@ def constraints(spec: ModelSpec) -> dict[str, Any]:
         "prompt_unit": spec.prompt.unit.value,
         "quality": list(spec.quality.words) if spec.quality else None,
         "negative_prompt": "negative_prompt" in spec.options,
+        "required": ["prompt", *sorted(spec.required)],
         "seed": seed.discovery() if seed else None,
         "mask": spec.mask.value if inputs else Mask.NONE.value,
         "input_images": inputs

@@ -50,12 +50,19 @@ def _row(spec: ModelSpec) -> str:
         n,
         spec.sizes.describe(),
         _quality(spec),
-        ", ".join([*sorted(spec.options), *(f"{name} (edits)" for name in sorted(spec.edit_options))]) or "-",
+        ", ".join(_options(spec)) or "-",
         _edits(spec),
         _price(spec.prices),
         _dates(spec),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _options(spec: ModelSpec) -> Iterator[str]:
+    for name in sorted(spec.options):
+        yield f"{name} (required)" if name in spec.required else name
+    for name in sorted(spec.edit_options):
+        yield f"{name} (edits)"
 
 
 def _quality(spec: ModelSpec) -> str:

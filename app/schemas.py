@@ -33,6 +33,7 @@ OPTIONS: Final = (
     "moderation",
     "input_fidelity",
     "negative_prompt",
+    "search_prompt",
     "seed",
     "prompt_extend",
     "watermark",
@@ -71,6 +72,7 @@ class ImageFields(BaseModel):
     user: str | None = None
     safety_identifier: str | None = None
     negative_prompt: str | None = Field(None, description="What to leave out, where the model has it.")
+    search_prompt: str | None = Field(None, description="What to look for in the image, on models that search it.")
     seed: Whole | None = None
     prompt_extend: bool | None = None
     watermark: bool | None = None
@@ -158,11 +160,7 @@ def image_request(
     forbid_emulation: frozenset[str] = frozenset(),
 ) -> ImageRequest:
     """The caller's wish as one frozen value."""
-    options = {
-        name: value
-        for name in OPTIONS
-        if (value := getattr(fields, name)) is not None and not (name == "negative_prompt" and value == "")
-    }
+    options = {name: value for name in OPTIONS if (value := getattr(fields, name)) is not None and value != ""}
     known = {*NOT_SERVED, *(("images", "mask") if operation is Operation.EDIT else ())}
     return ImageRequest(
         operation=operation,

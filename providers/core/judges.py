@@ -135,6 +135,9 @@ def options(request: ImageRequest, spec: ModelSpec) -> tuple[dict[str, Any], lis
             chosen[param] = value
         elif fate.fate is Fate.MAPPED:
             chosen[param] = fate.used
+    for param in sorted(spec.required - request.options.keys()):
+        message = f"'{param}' is required: {quoted(spec.id)} does nothing without it."
+        fates.append(rejected(param, message, code="missing_required_parameter"))
     return chosen, fates
 
 

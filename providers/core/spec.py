@@ -89,7 +89,7 @@ class ModelSpec:
 
     `upstream_id` is the name on the wire; a retired id with a drop-in `successor` is served by it. `edit_sizes` and
     `edit_quality` stand in for `sizes` and `quality` on the edit route where they are given; `edit_options` are what
-    only edits take.
+    only edits take, and `required` those options without which the model does nothing.
     """
 
     id: str
@@ -106,6 +106,7 @@ class ModelSpec:
     edit_quality: Quality | None = None
     options: Mapping[str, Option] = field(default_factory=nothing)
     edit_options: Mapping[str, Option] = field(default_factory=nothing)
+    required: frozenset[str] = frozenset()
     inputs: Inputs | None = None
     mask: Mask = Mask.NONE
     partial_images: int = 0

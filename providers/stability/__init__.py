@@ -1,8 +1,7 @@
 """Stability AI: https://platform.stability.ai/docs/api-reference (v2beta, checked 2026-11-22).
 
 Always multipart, every text a part without a file name; answers are asked for as JSON, which says whether a picture
-was filtered. Not here: search-and-replace and search-and-recolor (OpenAI's parameters have no place for what to look
-for), control and upscale services, and v1.
+was filtered. Not here: relighting, control and upscale services, and v1.
 """
 
 from __future__ import annotations
@@ -76,6 +75,8 @@ def _texts(call: Call, service: Service) -> Iterator[tuple[str, str]]:
         yield "mode", "image-to-image" if editing else "text-to-image"
     if call.spec.prompt.used:
         yield "prompt", call.prompt
+    if service.search:
+        yield service.search, call.options["search_prompt"]
     yield from _size(call)
     for param, field in NAMES.items():
         if param in call.options:

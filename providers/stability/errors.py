@@ -38,6 +38,8 @@ BY_NAME: Final[Mapping[str, type[UpstreamFailure]]] = {
 PARAMS: Final[Mapping[str, str]] = {
     "prompt": "prompt",
     "negative_prompt": "negative_prompt",
+    "search_prompt": "search_prompt",
+    "select_prompt": "search_prompt",
     "seed": "seed",
     "image": "image",
     "mask": "mask",

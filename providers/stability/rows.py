@@ -25,6 +25,8 @@ SD3: Final = "/v2beta/stable-image/generate/sd3"
 INPAINT: Final = "/v2beta/stable-image/edit/inpaint"
 ERASE: Final = "/v2beta/stable-image/edit/erase"
 OUTPAINT: Final = "/v2beta/stable-image/edit/outpaint"
+SEARCH_AND_REPLACE: Final = "/v2beta/stable-image/edit/search-and-replace"
+SEARCH_AND_RECOLOR: Final = "/v2beta/stable-image/edit/search-and-recolor"
 REMOVE_BACKGROUND: Final = "/v2beta/stable-image/edit/remove-background"
 
 
@@ -33,12 +35,14 @@ class Service:
     """What an endpoint takes beyond prompt, picture and options.
 
     `names_model`: several models answer there, by name and mode. `strength`: an edit starts from the picture and must
-    say how far from it. `grow_mask`: it would paint beyond the mask unless told otherwise.
+    say how far from it. `grow_mask`: it would paint beyond the mask unless told otherwise. `search`: its
+    field for what to look for.
     """
 
     names_model: bool = False
     strength: bool = False
     grow_mask: bool = False
+    search: str = ""
 
 
 SERVICES: Final[Mapping[str, Service]] = {
@@ -48,6 +52,8 @@ SERVICES: Final[Mapping[str, Service]] = {
     INPAINT: Service(grow_mask=True),
     ERASE: Service(grow_mask=True),
     OUTPAINT: Service(),
+    SEARCH_AND_REPLACE: Service(search="search_prompt"),
+    SEARCH_AND_RECOLOR: Service(search="select_prompt"),
     REMOVE_BACKGROUND: Service(),
 }
 
@@ -86,6 +92,7 @@ _CORE_SIZES = AspectRatios.of(
 # 0 asks the upstream for a random seed, so the smallest that can be repeated is 1; the range ends below 2**32 - 1.
 _SEED: Mapping[str, Option] = {"seed": IntRange(1, 4_294_967_294)}
 _NEGATIVE: Mapping[str, Option] = {"negative_prompt": Text(10_000)}
+_SEARCH: Mapping[str, Option] = {"search_prompt": Text(10_000)}
 _STYLE: Mapping[str, Option] = {
     "style": Choice.of(
         "3d-model",
@@ -208,6 +215,25 @@ _OUTPAINT = replace(
     prices=_cents(4),
     note="Paints around the image: 'size' is that of the whole result, the image stands in its middle.",
 )
+# What is found is grown by the service's own three pixels: no mask of the caller's bounds it.
+_REPLACE = replace(
+    _INPAINT,
+    id="stable-image-search-and-replace",
+    endpoint=SEARCH_AND_REPLACE,
+    options={**_SEED, **_NEGATIVE, **_STYLE, **_SEARCH},
+    required=frozenset(_SEARCH),
+    inputs=replace(_INPUT, max_elongation=2.5),
+    mask=Mask.NONE,
+    note="Finds 'search_prompt' in the image and puts 'prompt' in its place.",
+)
+# Whether style_preset is taken here is not documented; asking for less never fails (2026-11-24).
+_RECOLOR = replace(
+    _REPLACE,
+    id="stable-image-search-and-recolor",
+    endpoint=SEARCH_AND_RECOLOR,
+    options={**_SEED, **_NEGATIVE, **_SEARCH},
+    note="Finds 'search_prompt' in the image and gives it the colours of 'prompt'.",
+)
 _REMOVE_BACKGROUND = replace(
     _ERASE,
     id="stable-image-remove-background",
@@ -233,5 +259,7 @@ MODELS: Final = (
     _INPAINT,
     _ERASE,
     _OUTPAINT,
+    _REPLACE,
+    _RECOLOR,
     _REMOVE_BACKGROUND,
 )

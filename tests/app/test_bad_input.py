@@ -352,6 +352,7 @@ FIELDS = st.sampled_from(
         "negative_prompt",
         "seed",
         "prompt_extend",
+        "search_prompt",
         "watermark",
         "svg",
         "frame_count",

@@ -110,7 +110,8 @@ def test_null_in_json_is_nothing(sandbox: Gateway) -> None:
     """Every parameter may be null, as clients in other languages send what they do not set."""
     names = (
         "n size quality response_format output_format output_compression background moderation style stream "
-        "partial_images user safety_identifier negative_prompt seed prompt_extend watermark input_fidelity"
+        "partial_images user safety_identifier negative_prompt seed prompt_extend watermark input_fidelity "
+        "search_prompt"
     )
     reply = post(sandbox, {"prompt": "A boat", "model": CANVAS, **dict.fromkeys(names.split())}, GENERATE)
 

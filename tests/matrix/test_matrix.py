@@ -254,6 +254,21 @@ def test_a_mask_means_the_same_everywhere(bench: Bench) -> None:
             assert same_outside(photo, data)
 
 
+def test_what_to_look_for_is_searched_or_refused(bench: Bench) -> None:
+    """`search_prompt` is honoured by models that search, a violation on others, and required where it is meant."""
+    edits = {"image": ("p.png", png(SIZE, SIZE)), "prompt": "a kite", "response_format": "b64_json"}
+    wish = {"search_prompt": "red"}
+    if bench.vendor.searches:
+        answer = bench.client.images.edit(model=bench.vendor.searches, extra_body=wish, **edits)  # type: ignore[call-overload]  # of a dict
+        assert inspect(picture(answer, "b64_json")).width == SIZE
+        with pytest.raises(openai.BadRequestError, match="'search_prompt' is required"):
+            bench.client.images.edit(model=bench.vendor.searches, **edits)  # type: ignore[call-overload]  # of a dict
+    with pytest.raises(openai.BadRequestError, match="does not support 'search_prompt'"):
+        ask(bench, "generate", "a kite", extra_body=wish)
+    _, headers = ask(bench, "generate", "a kite", extra_body=wish, headers={"pinhole-policy": "lenient"})
+    assert "search_prompt;kind=dropped" in headers["pinhole-adjustments"]
+
+
 def same_outside(before: bytes, after: bytes) -> bool:
     """Whether every pixel outside the hole is identical."""
     one, two = pixels(before).convert("RGB"), Image.open(io.BytesIO(after)).convert("RGB")

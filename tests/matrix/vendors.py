@@ -11,7 +11,7 @@ from tests.upstreams.server import StandIn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
-    """One provider. `generates`, `edits` and `masks` are models; None where it has none."""
+    """One provider. `generates`, `edits`, `masks` and `searches` are models; None where it has none."""
 
     name: str
     key_env: str
@@ -21,6 +21,7 @@ class Vendor:
     generates: str
     edits: str | None = None
     masks: str | None = None
+    searches: str | None = None
     suffix: str = ""
     formats: tuple[str, ...] = ("png", "jpeg", "webp")
 
@@ -101,6 +102,7 @@ VENDORS = (
         generates="stable-image-core",
         edits="sd3.5-large",
         masks="stable-image-inpaint",
+        searches="stable-image-search-and-replace",
     ),
     Vendor(
         name="replicate",

@@ -27,7 +27,8 @@ def call(spec: ModelSpec) -> Call:
     """The plainest call of a row."""
     operation = Operation.GENERATE if Operation.GENERATE in spec.operations else Operation.EDIT
     images = (PHOTO,) if operation is Operation.EDIT else ()
-    return plan(ImageRequest(operation=operation, prompt="a cat", images=images), spec).calls[0]
+    options = dict.fromkeys(spec.required, "a dog")
+    return plan(ImageRequest(operation=operation, prompt="a cat", images=images, options=options), spec).calls[0]
 
 
 @EACH

@@ -38,6 +38,7 @@ from providers.stability.canvas import Canvas, Margins
 from providers.stability.errors import BY_NAME
 from providers.stability.rows import MODELS
 from tests.providers.asking import call, calls, row, sent
+from tests.upstreams.images import encode as encoded
 from tests.upstreams.images import jpeg, mask_png, pixels, png
 from tests.upstreams.multipart import parse
 from tests.upstreams.stability import KEY, StabilityServer
@@ -156,6 +157,28 @@ def test_erasing_sends_no_prompt_and_says_so() -> None:
     made = plan(request, spec)
     assert "prompt" not in form_of(made.calls[0])
     assert [(a.param, a.kind) for a in made.adjustments] == [("prompt", "defaulted")]
+
+
+@pytest.mark.parametrize(("service", "field"), [("replace", "search_prompt"), ("recolor", "select_prompt")])
+def test_searching_says_what_to_look_for(service: str, field: str) -> None:
+    """Both services take what to find beside what to make of it, under names of their own."""
+    asked = call(
+        row(MODELS, f"stable-image-search-and-{service}"),
+        "a cat",
+        images=(SOURCE,),
+        options={"search_prompt": "the dog", "seed": 4},
+    )
+    form = form_of(asked)
+    assert (form["prompt"], form[field], form["seed"]) == ("a cat", "the dog", "4")
+    assert set(form) == {"image", "prompt", field, "seed", "output_format"}
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_searching_needs_something_to_look_for(policy: Policy) -> None:
+    """Without it there is nothing to do, for a lenient caller as well; and an empty text is none."""
+    with pytest.raises(InvalidRequest, match="'search_prompt' is required") as caught:
+        calls(row(MODELS, "stable-image-search-and-replace"), images=(SOURCE,), policy=policy)
+    assert caught.value.violations[0].code == "missing_required_parameter"
 
 
 def test_removing_a_background_takes_the_picture_alone() -> None:
@@ -436,6 +459,22 @@ async def test_the_transparent_part_of_the_mask_is_painted(model: str) -> None:
     with StabilityServer() as server:
         image = pixels(await performed(server, call(row(MODELS, model), images=(SOURCE,), mask=MASK)))
     assert image.getpixel((10, 30)) != (0, 0, 200)
+    assert image.getpixel((80, 30)) == (0, 0, 200)
+
+
+@pytest.mark.parametrize("service", ["replace", "recolor"])
+async def test_what_is_found_is_painted(service: str) -> None:
+    """By pixels: the server finds a colour by its name, paints it, and leaves the rest as it was."""
+    source = pixels(bytes(SOURCE.data)).convert("RGB")
+    source.paste((255, 0, 0), (0, 0, 48, 64))
+    asked = call(
+        row(MODELS, f"stable-image-search-and-{service}"),
+        images=(sent(encoded(source, "png")),),
+        options={"search_prompt": "red"},
+    )
+    with StabilityServer() as server:
+        image = pixels(await performed(server, asked))
+    assert image.getpixel((10, 30)) == paint_of("a red kite", 343940597)
     assert image.getpixel((80, 30)) == (0, 0, 200)
 
 

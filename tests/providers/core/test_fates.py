@@ -46,6 +46,7 @@ OPTIONS = st.fixed_dictionaries(
         "moderation": st.sampled_from(["auto", "low"]),
         "input_fidelity": st.sampled_from(["low", "high"]),
         "negative_prompt": st.text(min_size=1, max_size=700),
+        "search_prompt": st.text(min_size=1, max_size=40),
         "seed": st.integers(-5, 2**33),
         "prompt_extend": st.booleans(),
         "watermark": st.booleans(),
@@ -60,6 +61,9 @@ IMAGES = st.builds(
     height=st.sampled_from([64, 512, 1024, 4000]),
     has_alpha=st.booleans(),
 )
+
+
+SQUARE = InputImage(data=b"", format=ImageFormat.PNG, width=1024, height=1024, has_alpha=True)
 
 
 @st.composite
@@ -171,6 +175,19 @@ def test_the_tier_in_the_report_is_the_one_that_is_drawn(request: ImageRequest, 
     for decision in decided.fates:
         if decision.param == "quality" and rule and rule.tiers and decision.fate is not Fate.REJECTED:
             assert decision.used == decided.resolution.tier
+
+
+@pytest.mark.parametrize("spec", ROWS, ids=lambda spec: spec.id)
+def test_search_prompt_is_for_models_that_search(spec: ModelSpec) -> None:
+    """Elsewhere what to look for is a violation, or dropped and reported for a lenient caller."""
+    operation = min(spec.operations)
+    images = (SQUARE,) if operation is Operation.EDIT else ()
+    for policy, fate in ((Policy.STRICT, Fate.REJECTED), (Policy.LENIENT, Fate.DROPPED)):
+        asked = ImageRequest(
+            operation=operation, prompt="a", images=images, options={"search_prompt": "a dog"}, policy=policy
+        )
+        (found,) = [each.fate for each in decide(asked, spec).fates if each.param == "search_prompt"]
+        assert found is (Fate.HONOURED if "search_prompt" in spec.options else fate)
 
 
 def test_options_are_judged_by_their_own_rule() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -21,7 +22,8 @@ def wish(spec: ModelSpec, **more: object) -> ImageRequest:
     """The plainest request that the row's operations allow."""
     operation = Operation.GENERATE if Operation.GENERATE in spec.operations else Operation.EDIT
     images = (SQUARE,) if operation is Operation.EDIT else ()
-    return ImageRequest(operation=operation, prompt="a cat", images=images, **more)  # type: ignore[arg-type]
+    options = {**dict.fromkeys(spec.required, "a dog"), **more.pop("options", {})}  # type: ignore[dict-item]  # of options
+    return ImageRequest(operation=operation, prompt="a cat", images=images, options=options, **more)  # type: ignore[arg-type]
 
 
 def test_every_id_and_alias_is_unique() -> None:
@@ -77,6 +79,18 @@ def test_every_size_that_a_row_lists_is_one_it_takes(spec: ModelSpec) -> None:
         for text in [*found.get("sizes", ()), *found.get("aspect_ratios", ())]:
             request = wish(spec, size=AUTO if text == "auto" else None)
             assert validate(request, spec) == () or text != "auto"
+
+
+@EACH
+@pytest.mark.parametrize("policy", list(Policy))
+def test_what_is_required_is_an_option_and_is_asked_for_by_name(spec: ModelSpec, policy: Policy) -> None:
+    """Without a required option no request is planned, whatever the policy, and the error names it."""
+    assert spec.required <= spec.options.keys()
+    bare = replace(wish(spec, policy=policy), options={})
+
+    assert {(found.param, found.code) for found in validate(bare, spec)} == {
+        (param, "missing_required_parameter") for param in spec.required
+    }
 
 
 @EACH

@@ -79,6 +79,18 @@ ROUTES: Final[Mapping[str, Route]] = {
         files=("image",),
         max_elongation=2.5,
     ),
+    "/v2beta/stable-image/edit/search-and-replace": Route(
+        required=("image", "prompt", "search_prompt"),
+        optional=("grow_mask", *_TEXT),
+        files=("image",),
+        max_elongation=2.5,
+    ),
+    "/v2beta/stable-image/edit/search-and-recolor": Route(
+        required=("image", "prompt", "select_prompt"),
+        optional=("grow_mask", "negative_prompt", "seed", "output_format"),
+        files=("image",),
+        max_elongation=2.5,
+    ),
     "/v2beta/stable-image/edit/remove-background": Route(
         required=("image",),
         optional=("output_format",),
@@ -211,6 +223,7 @@ def _whole(low: int, high: int) -> Callable[[str], bool]:
 
 _RULES: Final[Mapping[str, Callable[[str], bool]]] = {
     "prompt": lambda text: 1 <= len(text) <= 10_000,
+    **dict.fromkeys(("search_prompt", "select_prompt"), lambda text: 1 <= len(text) <= 10_000),
     "negative_prompt": lambda text: len(text) <= 10_000,
     "aspect_ratio": lambda text: text in _MEGAPIXEL,
     "seed": _whole(0, 4_294_967_294),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from PIL import Image
+from PIL import Image, ImageChops, ImageColor
 
 from tests.upstreams.images import picture
 from tests.upstreams.stability.form import SIDES, Form
@@ -31,9 +31,22 @@ def painted(form: Form, path: str) -> Image.Image:
         clear = base.convert("RGBA")
         clear.paste((0, 0, 0, 0), (0, 0, base.width // 4, base.height))
         return clear
+    for name in ("search_prompt", "select_prompt"):
+        if name in form.texts:
+            return Image.composite(paint, base.convert("RGBA"), _found(form.texts[name], base)).convert("RGB")
     if "mask" not in form.route.files:
         return Image.blend(base.convert("RGB"), paint.convert("RGB"), float(form.texts["strength"]))
     return Image.composite(paint, base.convert("RGBA"), _edited_area(form, base)).convert("RGB")
+
+
+def _found(wanted: str, base: Image.Image) -> Image.Image:
+    """White where the picture has the colour of that name; what is no colour is found nowhere."""
+    try:
+        colour = ImageColor.getrgb(wanted)[:3]
+    except ValueError:
+        return Image.new("L", base.size, 0)
+    alike = ImageChops.difference(base.convert("RGB"), Image.new("RGB", base.size, colour)).convert("L")
+    return alike.point(lambda difference: 255 if difference < 8 else 0)
 
 
 def _edited_area(form: Form, base: Image.Image) -> Image.Image:
