@@ -18,7 +18,7 @@ from app.fallback import Fallbacks
 from app.keys import Keys
 from app.ledger import Ledger
 from app.ledger.database import engine
-from app.ledger.spent import spent_today
+from app.ledger.spent import spent_by
 from app.ledger.sql import SQLLedger
 from app.lifespan import lifespan
 from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter
@@ -81,9 +81,10 @@ def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
 
 def limiter(settings: Settings, config: Config, clock: Clock, ledger: Ledger, telemetry: Telemetry) -> Limiter:
     """Redis when REDIS_URL says so, else this process. Raises SettingsError."""
+    spent = spent_by(ledger)
     if settings.redis_url is None:
         telemetry.limiter_is("embedded")
-        return EmbeddedLimiter(clock, spent_today(ledger, clock))
+        return EmbeddedLimiter(clock, spent)
     from app.limiter.redis import RedisLimiter, connect  # noqa: PLC0415 - only gateways with Redis pay for its client
 
     try:
@@ -92,9 +93,7 @@ def limiter(settings: Settings, config: Config, clock: Clock, ledger: Ledger, te
         raise SettingsError(f"REDIS_URL cannot be used: {error}.") from None
     share = config.redis.share if config.redis.on_loss == "open" else None
     telemetry.limiter_is("redis", away="closed" if share is None else "fallback")
-    return GuardedLimiter(
-        RedisLimiter(client, clock, spent_today(ledger, clock)), clock, telemetry.limiter_lost, share=share
-    )
+    return GuardedLimiter(RedisLimiter(client, spent), clock, telemetry.limiter_lost, share=share, spent=spent)
 
 
 def image_store(settings: Settings, config: Config, clock: Clock) -> ImageStore:

@@ -8,14 +8,13 @@ Each stage makes one frozen value from the one before. `run` is the way; everyth
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 
 import anyio
 
 from app.answer import Answer, Failure, delivered_adjustments
 from app.delivery import Delivered, Delivery
 from app.errors import Overloaded
-from app.fallback import FALLS_BACK, Fallbacks
+from app.fallback import FALLS_BACK, Fallbacks, Way
 from app.ledger import Ledger
 from app.limiter import Limiter
 from app.registry import Registry, Route
@@ -83,27 +82,27 @@ class Pipeline:
     async def _ways(self, ticket: Ticket, make: Make) -> AsyncIterator[Partial | Answer]:
         """The model that was asked for, then its fallbacks, for as long as nothing can have been billed."""
         ways = self._fallbacks.ways(ticket.request, ticket.caller, self.plan(ticket), allowed=ticket.fallback)
-        for number, (route, planned) in enumerate(ways):
-            last = number == len(ways) - 1
-            begun = False
-            if number:
-                self._telemetry.metrics.fallbacks(ways[0][0].spec.id, route.spec.id).inc()
-            try:
-                async with self._spend(ticket, route, planned, number) as account:
-                    account.journal.patient = last
-                    async for state in make(ticket, route, planned, account.journal):
+        async with self._spend(ticket, ways) as account:
+            begun, done = False, False
+            while not done:
+                try:
+                    async for state in self._way(ticket, account, make):
                         begun = True
-                        if isinstance(state, Partial):
-                            yield state
-                            continue
-                        images, failures = await self._deliver(ticket, route, planned, state)
-                        made = self._answer(route, planned, account, state, (images, failures))
-                        yield account.delivered(made)
-            except FALLS_BACK as error:
-                if last or begun or error.billed:
-                    raise
-            else:
-                return
+                        yield state
+                    done = True
+                except FALLS_BACK as error:
+                    if begun or account.paid or error.billed or not await account.turn():
+                        raise
+
+    async def _way(self, ticket: Ticket, account: Account, make: Make) -> AsyncIterator[Partial | Answer]:
+        route, planned = account.way
+        async for state in make(ticket, route, planned, account.journal):
+            if isinstance(state, Partial):
+                yield state
+                continue
+            account.bought(state)
+            made = await self._deliver(ticket, route, planned, state)
+            yield account.delivered(self._answer(route, planned, account, state, made))
 
     async def _images(
         self, ticket: Ticket, route: Route, planned: Plan, journal: Journal
@@ -125,18 +124,15 @@ class Pipeline:
         route = self._registry.resolve(ticket.request, ticket.caller)
         return route, plan(ticket.request, route.spec, route.noted)
 
-    def _spend(self, ticket: Ticket, route: Route, planned: Plan, number: int) -> Account:
-        """An account for each way; a fallback's row is a row of its own."""
-        if number:
-            ticket = replace(ticket, request_id=f"{ticket.request_id}-{number}")
+    def _spend(self, ticket: Ticket, ways: tuple[Way, ...]) -> Account:
+        """One account for the request, whichever way it goes."""
         return Account(
             limiter=self._limiter,
             ledger=self._ledger,
             clock=self._clock,
             telemetry=self._telemetry,
             ticket=ticket,
-            route=route,
-            plan=planned,
+            ways=ways,
         )
 
     async def _prepare(self, planned: Plan) -> tuple[Call, ...]:

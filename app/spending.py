@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from app.answer import Answer, adjustments_header
 from app.errors import QuotaExceeded, RateLimited
+from app.fallback import Way
 from app.ledger import Entry, Ledger, State
-from app.limiter import Decision, Limiter, Scope, Spend, Standing, Unit
-from app.registry import Route
+from app.limiter import Decision, Limiter, Scope, Spend, Standing, Unit, Used
 from app.telemetry import Telemetry
 from app.ticket import Ticket
 from providers.core.errors import InvalidRequest, PermissionDenied, PinholeError, UpstreamFailure, Violation
 from providers.core.plan import Plan
+from providers.core.provider import Completed, Link
 from providers.kit.client import Journal
 from providers.kit.clock import Clock
 
+NOTHING: Final = Used(images=0, megapixels=0.0, micro_usd=0)
+
 
 class Account:
-    """Entered, it has taken every limit and written the ledger's row; left, both know what was delivered."""
+    """Entered, it has taken every limit and written the ledger's row; left, both know what was delivered.
+
+    A request has one account whichever way it goes: `turn` gives back what the failed way alone held and takes what
+    the next one needs. Its own caller's request is counted once, and its row names the model that was asked and the
+    one that was used.
+    """
 
     def __init__(
         self,
@@ -30,24 +38,30 @@ class Account:
         clock: Clock,
         telemetry: Telemetry,
         ticket: Ticket,
-        route: Route,
-        plan: Plan,
+        ways: tuple[Way, ...],
     ) -> None:
         self._limiter = limiter
         self._ledger = ledger
         self._clock = clock
         self._telemetry = telemetry
-        self._plan = plan
-        self._route = route
-        self._spend = spend_of(ticket, route, plan)
-        self._entry = entry_of(ticket, route, plan, clock.time())
+        self._ticket = ticket
+        self._left = list(ways[1:])
+        self._spend = spend_of(ticket, ways[0])
+        self._entry = entry_of(ticket, ways[0], clock.time())
+        self._bought: Completed | None = None
         self._answer: Answer | None = None
-        self.journal = Journal()
+        self.way = ways[0]
+        self.journal = Journal(patient=not self._left)
         self.standings: tuple[Standing, ...] = ()
 
+    @property
+    def paid(self) -> bool:
+        """Whether a provider gave all that it was asked for."""
+        return self._bought is not None
+
     async def __aenter__(self) -> Self:
-        """Raises InvalidRequest, PermissionDenied, RateLimited, QuotaExceeded."""
-        _refuse_impossible(self._spend, self._plan)
+        """Raises InvalidRequest, PermissionDenied, RateLimited, QuotaExceeded, Overloaded."""
+        _refuse_impossible(self._spend, self.way[1])
         decision = await self._limiter.spend(self._spend)
         self.standings = decision.standings
         if not decision.allowed:
@@ -57,11 +71,44 @@ class Account:
         try:
             with self._telemetry.tracer.span("ledger.open", id=self._entry.request_id):
                 await self._ledger.open(self._entry)
-        except BaseException:
-            await self._limiter.settle(self._spend, delivered=0, micro_usd=0)
+        except BaseException as error:
+            # The row may be there all the same: nothing was called for it.
+            now, name = self._clock.time(), type(error).__name__
+            await self._ledger.settle(replace(self._entry, state=State.FAILED, cost=0, settled=now, error=name))
+            await self._limiter.settle(self._spend, NOTHING)
             raise
         self._telemetry.begun(self._entry)
         return self
+
+    async def turn(self) -> bool:
+        """Go on with the next way whose limits allow it; False when there is none, and all stays as it is."""
+        while self._left:
+            way = self._left.pop(0)
+            spend = spend_of(self._ticket, way)
+            if await self._granted(spend, way):
+                self.way, self._spend = way, spend
+                self.journal.patient = not self._left
+                (route, plan), before = way, self._entry
+                self._entry = replace(
+                    before, model=route.spec.id, provider=route.provider, images_asked=plan.n, cost=plan.cost
+                )
+                self._telemetry.turned(before, self._entry)
+                await self._ledger.settle(self._entry)
+                return True
+        return False
+
+    async def _granted(self, spend: Spend, way: Way) -> bool:
+        try:
+            _refuse_impossible(spend, way[1])
+        except PinholeError:
+            return False
+        decision = await self._limiter.spend(spend)
+        self.standings = decision.standings if decision.allowed else self.standings
+        return decision.allowed
+
+    def bought(self, completed: Completed) -> None:
+        """Note that it is paid for, whatever becomes of it."""
+        self._bought = completed
 
     def delivered(self, answer: Answer) -> Answer:
         """Note what the caller gets, and pass it on."""
@@ -71,38 +118,41 @@ class Account:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        answer = self._answer
-        delivered = len(answer.images) if answer else 0
-        cost = answer.cost if answer else 0
         if isinstance(error, PinholeError):
             error.__dict__["attempts"] = self.journal.attempts
-        await self._limiter.settle(self._spend, delivered=delivered, micro_usd=cost)
+        state = self._state(error)
         entry = replace(
             self._entry,
-            state=_state(answer, error),
-            images_delivered=delivered,
-            megapixels=answer.megapixels if answer else 0.0,
-            cost=cost,
-            tokens_in=answer.usage.input_tokens if answer and answer.usage else None,
-            tokens_out=answer.usage.output_tokens if answer and answer.usage else None,
+            state=state,
+            cost=0 if state is State.FAILED else self._entry.cost,
             settled=self._clock.time(),
             upstream_request_id=next(iter(self.journal.upstream_request_ids), None),
             attempts=self.journal.attempts,
-            adjustments=adjustments_header(answer.adjustments) if answer else "",
             error=type(error).__name__ if error else "",
-            links=tuple(image.link for image in answer.images if image.link) if answer else (),
+            links=_links(self._bought),
         )
+        used = NOTHING if state is State.FAILED else Used(images=0, megapixels=0.0)
+        if self._answer is not None:
+            entry, used = _filled(entry, self._answer), _used(self._answer)
         with self._telemetry.tracer.span("ledger.settle", id=entry.request_id, state=entry.state.value):
             await self._ledger.settle(entry)
+        await self._limiter.settle(self._spend, used)
         self._telemetry.settled(entry, self.journal)
 
+    def _state(self, error: BaseException | None) -> State:
+        if self._answer is not None and self._answer.images:
+            return State.DELIVERED
+        billed = isinstance(error, UpstreamFailure) and error.billed
+        strange = error is not None and not isinstance(error, PinholeError) and self.journal.attempts > 0
+        return State.UNKNOWN if billed or strange or self.paid else State.FAILED
 
-def spend_of(ticket: Ticket, route: Route, plan: Plan) -> Spend:
+
+def spend_of(ticket: Ticket, way: Way) -> Spend:
     """What the limiter is asked for: every scope that has limits."""
-    caller = ticket.caller
+    caller, (route, plan) = ticket.caller, way
     scopes = [Scope("caller", caller.id, caller.limits)]
     if ticket.request.end_user:
-        scopes.append(Scope("user", f"{caller.id}/{ticket.request.end_user}", caller.user_limits))
+        scopes.append(Scope("user", ticket.request.end_user, caller.user_limits, of=caller.id))
     scopes += [Scope(kind, name, limits) for kind, name, limits in route.scopes]
     return Spend(
         request_id=ticket.request_id,
@@ -113,8 +163,9 @@ def spend_of(ticket: Ticket, route: Route, plan: Plan) -> Spend:
     )
 
 
-def entry_of(ticket: Ticket, route: Route, plan: Plan, now: float) -> Entry:
+def entry_of(ticket: Ticket, way: Way, now: float) -> Entry:
     """The ledger's row before the call."""
+    route, plan = way
     return Entry(
         request_id=ticket.request_id,
         caller=ticket.caller.id,
@@ -133,11 +184,27 @@ def entry_of(ticket: Ticket, route: Route, plan: Plan, now: float) -> Entry:
     )
 
 
-def _state(answer: Answer | None, error: BaseException | None) -> State:
-    if answer is not None and answer.images:
-        return State.DELIVERED
-    billed = isinstance(error, UpstreamFailure) and error.billed
-    return State.UNKNOWN if billed or (error and not isinstance(error, PinholeError)) else State.FAILED
+def _filled(entry: Entry, answer: Answer) -> Entry:
+    return replace(
+        entry,
+        images_delivered=len(answer.images),
+        megapixels=answer.megapixels,
+        cost=answer.cost,
+        tokens_in=answer.usage.input_tokens if answer.usage else None,
+        tokens_out=answer.usage.output_tokens if answer.usage else None,
+        adjustments=adjustments_header(answer.adjustments),
+    )
+
+
+def _used(answer: Answer) -> Used:
+    known = all(image.size for image in answer.images)
+    return Used(images=len(answer.images), megapixels=answer.megapixels if known else None, micro_usd=answer.cost)
+
+
+def _links(bought: Completed | None) -> tuple[str, ...]:
+    """The provider's own links, also of results that could not be fetched."""
+    images = bought.images if bought else ()
+    return tuple(image.content.url for image in images if isinstance(image.content, Link))
 
 
 def _refuse_impossible(spend: Spend, plan: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 from app.ledger.protocol import Entry, Past, State
@@ -26,9 +27,10 @@ class MemoryLedger:
     async def start(self) -> None:
         return None
 
-    async def spent(self, column: str, name: str, since: float) -> int:
+    async def spent(self, columns: Mapping[str, str], since: float) -> int:
         found = [entry for entry in self.entries if entry.created >= since and entry.state is not State.FAILED]
-        return sum(entry.cost or 0 for entry in found if column == "gateway" or getattr(entry, column) == name)
+        mine = (e for e in found if all(getattr(e, name) == value for name, value in columns.items()))
+        return sum(entry.cost or 0 for entry in mine)
 
     async def usage(self, since: float, until: float, group_by: str) -> list[dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}

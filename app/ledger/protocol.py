@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -91,7 +92,11 @@ class Ledger(Protocol):
         """Write the row; returns when it is safe to spend."""
 
     async def settle(self, entry: Entry) -> None:
-        """Write what became of it."""
+        """Write what became of it.
+
+        Comes back when that is written, or after a quarter of a second at the latest: a slow database holds no
+        answer up, and is told as soon as it can be.
+        """
 
     async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
         """Write beside a row where its answer is kept, or that its caller got it. Not awaited, like settling."""
@@ -102,8 +107,8 @@ class Ledger(Protocol):
     async def ready(self) -> bool:
         """Whether rows can be written now."""
 
-    async def spent(self, column: str, name: str, since: float) -> int:
-        """Micro-dollars of a caller, model, provider or end user (or of the whole gateway) since a Unix time."""
+    async def spent(self, columns: Mapping[str, str], since: float) -> int:
+        """Micro-dollars since a Unix time of rows with these values: what was settled, is reserved, or is unknown."""
 
     async def usage(self, since: float, until: float, group_by: str) -> list[dict[str, Any]]:
         """Sums of rows between two Unix times, by a column."""

@@ -1,4 +1,4 @@
-"""The ledger on SQLite or PostgreSQL: inserts are awaited and committed in groups, settling is not awaited."""
+"""The ledger on SQLite or PostgreSQL: one writer commits in groups; settling is waited for briefly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from providers.kit.clock import Clock
 HEARTBEAT_SECONDS: Final = 10.0
 DEAD_SECONDS: Final = 60.0
 GROUP: Final = 256
+SETTLE_SECONDS: Final = 0.25
 
 Job = tuple[str, dict[str, Any], "asyncio.Future[None] | None"]
 
@@ -63,7 +64,9 @@ class SQLLedger:
         await done
 
     async def settle(self, entry: Entry) -> None:
-        self._jobs.put_nowait(("settle", self._row(entry), None))
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._jobs.put_nowait(("settle", self._row(entry), done))
+        await asyncio.wait([done], timeout=SETTLE_SECONDS)
 
     async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
         values: dict[str, Any] = {"document": document} if document is not None else {}
@@ -89,12 +92,11 @@ class SQLLedger:
             return False
         return True
 
-    async def spent(self, column: str, name: str, since: float) -> int:
-        """Micro-dollars of rows since a time: what was settled, and what is reserved or unknown."""
+    async def spent(self, columns: Mapping[str, str], since: float) -> int:
         total = func.coalesce(func.sum(requests.c.cost), 0)
         query = select(total).where(requests.c.created >= since, requests.c.state != State.FAILED.value)
-        if column != "gateway":
-            query = query.where(requests.c[column] == (self._user(name) if column == "end_user" else name))
+        for column, value in columns.items():
+            query = query.where(requests.c[column] == (self._user(value) if column == "end_user" else value))
         async with self.engine.connect() as connection:
             return int((await connection.execute(query)).scalar_one())
 
@@ -169,9 +171,10 @@ class SQLLedger:
             if self._watch:
                 self._watch.unwritten(len(group))
             await self._again([job for job in group if job[0] == "settle"])
-        for _, _, done in group:
-            if done is not None and not done.done():
-                done.set_exception(failure) if failure else done.set_result(None)
+        for kind, _, done in group:
+            if done is None or done.done() or (failure and kind == "settle"):
+                continue
+            done.set_exception(failure) if failure else done.set_result(None)
 
     async def _again(self, settled: Sequence[Job]) -> None:
         """What was paid is never dropped from the books: settlements wait for the database to come back."""

@@ -2,6 +2,6 @@
 
 from app.limiter.embedded import EmbeddedLimiter
 from app.limiter.guarded import GuardedLimiter
-from app.limiter.protocol import Decision, Limiter, Scope, Spend, Standing, Unit
+from app.limiter.protocol import Decision, Limiter, Scope, Spend, Standing, Unit, Used
 
-__all__ = ["Decision", "EmbeddedLimiter", "GuardedLimiter", "Limiter", "Scope", "Spend", "Standing", "Unit"]
+__all__ = ["Decision", "EmbeddedLimiter", "GuardedLimiter", "Limiter", "Scope", "Spend", "Standing", "Unit", "Used"]

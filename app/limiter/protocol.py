@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,15 +26,18 @@ PER_MINUTE: Final = (Unit.REQUESTS, Unit.IMAGES, Unit.MEGAPIXELS)
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One bearer of limits: `kind` is caller, model, provider, user or gateway."""
+    """One bearer of limits: `kind` is caller, model, provider, user or gateway; a user is one of the caller `of`."""
 
     kind: str
     name: str
     limits: Limits
+    of: str = ""
 
     @property
     def key(self) -> str:
-        """A name that no other scope has."""
+        """A name that no other scope has. End users' names stay out of it: they are people's, and of any length."""
+        if self.kind == "user":
+            return f"user:{hashlib.sha256(f'{len(self.of)}:{self.of}/{self.name}'.encode()).hexdigest()[:32]}"
         return f"{self.kind}:{self.name}"
 
     def limit(self, unit: Unit) -> float | None:
@@ -77,6 +81,52 @@ class Spend:
                     yield scope, unit, limit, self.amount(unit)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """What a request really used. None: as much as was reserved, in the share of the images that were delivered."""
+
+    images: int
+    megapixels: float | None = None
+    micro_usd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One limit and one request: how much of it the request is to hold, and how much it holds."""
+
+    scope: Scope
+    unit: Unit
+    limit: float
+    amount: float
+    held: float = 0.0
+
+
+def taking(spend: Spend, held: Spend | None = None) -> list[Step]:
+    """The steps from what a request holds (a failed way's limits) to what it will: only differences are taken."""
+    before = (
+        {(scope.key, unit): (scope, limit, amount) for scope, unit, limit, amount in held.checks()} if held else {}
+    )
+    found = [
+        Step(scope, unit, limit, amount, before.pop((scope.key, unit), (scope, limit, 0.0))[2])
+        for scope, unit, limit, amount in spend.checks()
+    ]
+    left = [Step(scope, unit, limit, 0.0, amount) for (_, unit), (scope, limit, amount) in before.items()]
+    return [*found, *left]
+
+
+def settling(spend: Spend, used: Used) -> list[Step]:
+    """The steps from what a request holds to what it used: the lease ends, the request itself stays counted."""
+    share = used.images / spend.images if spend.images else 1.0
+    final = {
+        Unit.REQUESTS: 1.0,
+        Unit.IMAGES: float(used.images),
+        Unit.MEGAPIXELS: spend.megapixels * share if used.megapixels is None else used.megapixels,
+        Unit.CONCURRENT: 0.0,
+        Unit.USD: float(spend.micro_usd if used.micro_usd is None else used.micro_usd),
+    }
+    return [Step(scope, unit, limit, final[unit], held) for scope, unit, limit, held in spend.checks()]
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where one limit stands: `reset` is seconds until it is full again."""
@@ -102,11 +152,11 @@ class Decision:
         return min((s for s in self.standings if s.unit is unit), key=lambda s: s.remaining, default=None)
 
 
-Spent = Callable[[Scope], Awaitable[int]]
+Spent = Callable[[Scope, float], Awaitable[int]]
 
 
-async def nothing_spent(_: Scope) -> int:
-    """Micro-dollars spent today where there is no ledger to ask."""
+async def nothing_spent(_: Scope, __: float) -> int:
+    """Micro-dollars spent since a Unix time where there is no ledger to ask."""
     return 0
 
 
@@ -118,10 +168,17 @@ class Limiter(Protocol):
     """Decides before money is spent and is told after."""
 
     async def spend(self, spend: Spend) -> Decision:
-        """Take what the request needs from every scope, or nothing from any."""
+        """Take what the request needs from every scope, or nothing from any.
 
-    async def settle(self, spend: Spend, *, delivered: int, micro_usd: int | None) -> None:
-        """The call is over: end its lease, give back what was not delivered, book the real cost."""
+        The same spend again is free. Another spend under an id that holds one takes its place: scopes of both are
+        taken for the difference alone, the others are taken, or given back; refused, the first one stays.
+        """
+
+    async def settle(self, spend: Spend, used: Used) -> None:
+        """The request is over: end its lease, give back what was not used, book the real cost. Once for each id."""
+
+    async def ready(self) -> bool:
+        """Whether requests can be decided now."""
 
     async def close(self) -> None:
         """Let go of connections."""

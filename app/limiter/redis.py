@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.limiter.protocol import PER_MINUTE, Decision, LimiterLost, Scope, Spend, Spent, Standing, Unit, nothing_spent
-from providers.kit.clock import Clock
+from app.limiter.connect import CONNECTIONS, connect
+from app.limiter.protocol import (
+    PER_MINUTE,
+    Decision,
+    LimiterLost,
+    Scope,
+    Spend,
+    Spent,
+    Standing,
+    Step,
+    Unit,
+    Used,
+    nothing_spent,
+    settling,
+    taking,
+)
+
+__all__ = ["RedisLimiter", "connect"]
 
 SCRIPT: Final = Path(__file__).with_name("limiter.lua").read_text()
 # One hash tag: every key of a decision lives on one node, so Cluster and Sentinel are for availability, not scale.
@@ -25,85 +36,80 @@ TAG: Final = "{pinhole}"
 LEASE_SECONDS: Final = 30
 RENEW_SECONDS: Final = 10.0
 MARK_SECONDS: Final = 3600
-TIMEOUT_SECONDS: Final = 0.25
-POOL_SECONDS: Final = 2.0
-CONNECTIONS: Final = 32
+# The longest that one script call may take with everything in it: a free connection, a new one, one repeat.
+BOUND_SECONDS: Final = 1.0
 MICRO: Final = 1_000_000
+DAY: Final = 86_400
+LOST: Final = (RedisError, OSError, TimeoutError)
 
 
-def connect(url: str) -> Redis:
-    """A client for redis://, rediss:// or redis+sentinel://host:port,host:port/service?db=0.
-
-    redis-py 8 retries ten times by default and so counts one decision several times (facts of 2026-11): no retries
-    here, short timeouts, and the request's mark makes the one repeat we do harmless.
-    """
-    options: dict[str, Any] = {
-        "socket_timeout": TIMEOUT_SECONDS,
-        "socket_connect_timeout": TIMEOUT_SECONDS,
-        "retry": Retry(NoBackoff(), 0),
-        "health_check_interval": 0,
-        "decode_responses": True,
-    }
-    if not url.startswith(("redis+sentinel://", "rediss+sentinel://")):
-        # A pool that waits: redis-py's ordinary one fails the 65th decision of a burst instead.
-        pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=POOL_SECONDS, **options)
-        return Redis.from_pool(pool)
-    parts = urlsplit(url)
-    hosts = parts.netloc.rpartition("@")[2].split(",")
-    nodes = [(host.rpartition(":")[0] or host, int(host.rpartition(":")[2] or 26379)) for host in hosts]
-    database = int(parse_qs(parts.query).get("db", ["0"])[0])
-    secure = {"ssl": True} if parts.scheme.startswith("rediss") else {}
-    found: Any = Sentinel(  # type: ignore[no-untyped-call] # redis-py 8.1 leaves it untyped
-        nodes, sentinel_kwargs={**options, **secure}, password=parts.password, **options, **secure
-    )
-    master: Redis = found.master_for(parts.path.strip("/") or "mymaster", db=database)
-    return master
+def server_clock() -> str:
+    """Let the script ask its server for the time."""
+    return ""
 
 
 class RedisLimiter:
-    """Decides by script. Raises LimiterLost from every method when Redis is away."""
+    """Decides by script. Raises LimiterLost from every method when Redis is away, after a second at the latest.
 
-    def __init__(self, client: Redis, clock: Clock, spent: Spent = nothing_spent) -> None:
+    `now` is the script's clock in microseconds as text; empty, the server's.
+    """
+
+    def __init__(self, client: Redis, spent: Spent = nothing_spent, now: Callable[[], str] = server_clock) -> None:
         self._client = client
-        self._clock = clock
         self._spent = spent
+        self._now = now
         self._script = client.register_script(SCRIPT)
-        self._leases: dict[str, Spend] = {}
+        self._room = asyncio.Semaphore(CONNECTIONS)
+        self._granted: dict[str, tuple[Spend, int]] = {}
         self._renewer: asyncio.Task[None] | None = None
 
     async def spend(self, spend: Spend) -> Decision:
-        checks = list(spend.checks())
-        seeds = [-1] * len(checks)
+        held, number = self._granted.get(spend.request_id, (None, 1))
+        number += held is not None and held != spend
+        steps = taking(spend, None if held == spend else held)
+        seeds, day = [-1] * len(steps), ""
         while True:
-            rows = [(*check[1:], seed) for check, seed in zip(checks, seeds, strict=True)]
-            reply = await self._run("spend", spend, rows)
+            reply = await self._run("spend", (spend.request_id, number, day), steps, seeds)
             if reply[0] != -1:
                 break
-            index = int(reply[1]) - 1
-            seeds[index] = await self._spent(checks[index][0])
-        granted = reply[0] == 1
-        if granted and any(unit is Unit.CONCURRENT for _, unit, _, _ in checks):
-            self._leases[spend.request_id] = spend
+            day = reply[2]
+            seeds[int(reply[1]) - 1] = await self._spent(steps[int(reply[1]) - 1].scope, int(day) * DAY)
+        standings = _standings(steps, reply[3:])
+        if reply[0] == 1:
+            self._granted[spend.request_id] = (spend, number)
             self._renewer = self._renewer or asyncio.create_task(self._renew())
-        standings = _standings(checks, reply[3:])
-        if granted:
             return Decision(allowed=True, standings=standings)
-        scope, unit, _, _ = checks[int(reply[1]) - 1]
-        wait = until_midnight(self._clock) if unit is Unit.USD else int(reply[2]) / MICRO
-        return Decision(allowed=False, standings=standings, refused_scope=scope, refused_unit=unit, retry_after=wait)
+        refused = steps[int(reply[1]) - 1]
+        return Decision(
+            allowed=False,
+            standings=standings,
+            refused_scope=refused.scope,
+            refused_unit=refused.unit,
+            retry_after=int(reply[2]) / MICRO,
+        )
 
-    async def settle(self, spend: Spend, *, delivered: int, micro_usd: int | None) -> None:
-        self._leases.pop(spend.request_id, None)
-        missing = (spend.images - delivered) / spend.images if spend.images else 0.0
-        refunds = {
-            Unit.REQUESTS: 0.0,
-            Unit.IMAGES: spend.images * missing,
-            Unit.MEGAPIXELS: spend.megapixels * missing,
-            Unit.CONCURRENT: 0.0,
-            Unit.USD: 0 if micro_usd is None else micro_usd - spend.micro_usd,
-        }
-        rows = [(unit, limit, refunds[unit], spend.images) for _, unit, limit, _ in spend.checks()]
-        await self._run("settle", spend, rows)
+    async def settle(self, spend: Spend, used: Used) -> None:
+        held, number = self._granted.pop(spend.request_id, (spend, 0))
+        known = await self._run("settle", (spend.request_id, number, ""), settling(held, used))
+        if not known and number:
+            await self.forget(held.scopes)  # Redis lost its data since: the ledger knows the money of the day
+
+    async def forget(self, scopes: Sequence[Scope]) -> None:
+        """Read the money of these scopes from the ledger again, at the next decision."""
+        keys = {self._key(scope, Unit.USD) for scope in scopes if scope.limit(Unit.USD) is not None}
+        if keys:
+            await self._within(lambda: self._client.delete(*keys))
+
+    async def ping(self) -> None:
+        """Come back when Redis answers and can be written."""
+        await self._within(lambda: self._client.set(f"{TAG}:ping", "1", ex=LEASE_SECONDS))
+
+    async def ready(self) -> bool:
+        try:
+            await self.ping()
+        except LimiterLost:
+            return False
+        return True
 
     async def close(self) -> None:
         if self._renewer:
@@ -113,48 +119,49 @@ class RedisLimiter:
         await self._client.connection_pool.disconnect(inuse_connections=True)
         await self._client.aclose(close_connection_pool=True)
 
-    async def _run(self, command: str, spend: Spend, rows: Sequence[tuple[Any, ...]]) -> Any:
-        """One script call; a lost reply is asked for once more, which the request's mark makes harmless."""
-        checks = list(spend.checks())
-        keys = [f"{TAG}:r:{spend.request_id}", *(self._key(scope, unit) for scope, unit, _, _ in checks)]
-        arguments: list[Any] = [command, spend.request_id, LEASE_SECONDS, MARK_SECONDS]
-        arguments += [value for row in rows for value in row]
-        for attempt in (1, 2):
-            try:
-                return await self._script(keys=keys, args=arguments)
-            except (RedisError, OSError, TimeoutError) as error:
-                if attempt == 2:  # noqa: PLR2004 - the second and last
-                    raise LimiterLost(type(error).__name__) from error
-        raise LimiterLost
+    async def _run(
+        self, command: str, request: tuple[str, int, str], steps: Sequence[Step], seeds: Sequence[int] = ()
+    ) -> Any:
+        request_id, number, day = request
+        keys = [f"{TAG}:r:{request_id}", *(self._key(step.scope, step.unit) for step in steps)]
+        arguments: list[Any] = [command, request_id, number, LEASE_SECONDS, MARK_SECONDS, day, self._now()]
+        for index, step in enumerate(steps):
+            arguments += [step.unit, step.limit, step.amount, step.held, seeds[index] if seeds else -1]
+        return await self._within(lambda: self._script(keys=keys, args=arguments))
+
+    async def _within(self, ask: Callable[[], Any]) -> Any:
+        """One command; a lost reply is asked for once more, which the request's mark makes harmless."""
+        try:
+            async with asyncio.timeout(BOUND_SECONDS), self._room:
+                try:
+                    return await ask()
+                except LOST:
+                    return await ask()
+        except LOST as error:
+            raise LimiterLost(type(error).__name__) from error
 
     def _key(self, scope: Scope, unit: Unit) -> str:
-        day = datetime.fromtimestamp(self._clock.time(), UTC).date().isoformat()
-        return f"{TAG}:{unit}:{scope.key}" + (f":{day}" if unit is Unit.USD else "")
+        return f"{TAG}:{unit}:{scope.key}"
 
     async def _renew(self) -> None:
         """Keeps the leases of running requests alive; a gateway that dies lets them run out."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            for spend in list(self._leases.values()):
-                held = [check for check in spend.checks() if check[1] is Unit.CONCURRENT]
-                keys = [f"{TAG}:r:{spend.request_id}", *(self._key(scope, unit) for scope, unit, _, _ in held)]
-                rows = [value for _, unit, limit, _ in held for value in (unit, limit, spend.images, 0)]
-                arguments = ["renew", spend.request_id, LEASE_SECONDS, MARK_SECONDS, *rows]
-                with contextlib.suppress(RedisError, OSError, TimeoutError):
-                    await self._script(keys=keys, args=arguments)
+            with contextlib.suppress(LimiterLost):
+                await self.renew()
+
+    async def renew(self) -> None:
+        """Every lease held here lives another thirty seconds, also one that Redis lost with its data."""
+        for request_id, (spend, number) in list(self._granted.items()):
+            steps = [step for step in taking(spend) if step.unit is Unit.CONCURRENT]
+            if steps and request_id in self._granted:
+                await self._run("renew", (request_id, number, ""), steps)
 
 
-def until_midnight(clock: Clock) -> float:
-    """Seconds until the UTC day ends."""
-    now = datetime.fromtimestamp(clock.time(), UTC)
-    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return (midnight - now).total_seconds()
-
-
-def _standings(checks: Sequence[tuple[Scope, Unit, float, float]], ahead: Sequence[str]) -> tuple[Standing, ...]:
+def _standings(steps: Sequence[Step], ahead: Sequence[str]) -> tuple[Standing, ...]:
     found = []
-    for (_, unit, limit, _), text in zip(checks, ahead, strict=False):
-        if unit in PER_MINUTE:
+    for step, text in zip(steps, ahead, strict=False):
+        if step.unit in PER_MINUTE and step.amount:
             seconds = int(text) / MICRO
-            found.append(Standing(unit, limit, max(0.0, limit * (1 - seconds / 60)), seconds))
+            found.append(Standing(step.unit, step.limit, max(0.0, step.limit * (1 - seconds / 60)), seconds))
     return tuple(found)

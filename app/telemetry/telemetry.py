@@ -34,6 +34,12 @@ class Telemetry:
         """A request was accepted: limits are taken, its row is written."""
         self.metrics.in_flight(entry.provider).inc()
 
+    def turned(self, before: Entry, entry: Entry) -> None:
+        """A request goes on with another model."""
+        self.metrics.in_flight(before.provider).dec()
+        self.metrics.in_flight(entry.provider).inc()
+        self.metrics.fallbacks(before.model, entry.model).inc()
+
     def settled(self, entry: Entry, journal: Journal) -> None:
         """An accepted request came to its end."""
         metrics, model, provider = self.metrics, entry.model, entry.provider

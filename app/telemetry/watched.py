@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from app.errors import Overloaded
-from app.limiter import Decision, Limiter, Spend
+from app.limiter import Decision, Limiter, Spend, Used
 from app.store import ImageStore
 from app.telemetry.metrics import Metrics
 from app.telemetry.telemetry import Telemetry
@@ -37,12 +37,15 @@ class WatchedLimiter:
             self._count(spend, decision, span)
             return decision
 
-    async def settle(self, spend: Spend, *, delivered: int, micro_usd: int | None) -> None:
+    async def settle(self, spend: Spend, used: Used) -> None:
         held = self._held.pop(spend.request_id, None)
         if held is not None:
             self._lease(held, -held.images)
         with self._tracer.span("limiter.settle"):
-            await self._inner.settle(spend, delivered=delivered, micro_usd=micro_usd)
+            await self._inner.settle(spend, used)
+
+    async def ready(self) -> bool:
+        return await self._inner.ready()
 
     async def close(self) -> None:
         await self._inner.close()
@@ -50,7 +53,9 @@ class WatchedLimiter:
     def _count(self, spend: Spend, decision: Decision, span: Span) -> None:
         if decision.allowed:
             self._metrics.decisions("allowed").inc()
-            if spend.request_id not in self._held and self._lease(spend, spend.images):
+            if held := self._held.pop(spend.request_id, None):
+                self._lease(held, -held.images)
+            if self._lease(spend, spend.images):
                 self._held[spend.request_id] = spend
             return
         self._metrics.decisions("refused").inc()

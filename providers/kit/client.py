@@ -98,19 +98,25 @@ class Client:
         if isinstance(provider, LocalProvider):
             states = [state async for state in self._local(provider, call, deadline, journal)]
             return _last(states)
-        waited = 0.0
+        tries, waited = 0, 0.0
         while True:
+            tries += 1
             journal.attempts += 1
             try:
                 return await self._once(deployment, call, deadline, journal)
             except UpstreamFailure as error:
-                waited += await self._again(error, deadline, journal, waited)
+                waited += await self._again(error, deadline, journal, (tries, waited))
                 self._watch.again(provider.name)
 
-    async def _again(self, error: UpstreamFailure, deadline: float, journal: Journal, waited: float) -> float:
-        """Sleep before the next attempt, and say for how long; raises the error where there is none."""
+    async def _again(
+        self, error: UpstreamFailure, deadline: float, journal: Journal, tried: tuple[int, float]
+    ) -> float:
+        """Sleep before the next attempt, and say for how long; raises the error where there is none.
+
+        `tried` is how often this call was tried and how long it waited: other calls of the request do not count.
+        """
         journal.note(error.upstream_request_id)
-        wait = self._retry.wait(error, journal.attempts, waited)
+        wait = self._retry.wait(error, *tried)
         if wait is None or not journal.patient or self._clock.now() + wait >= deadline:
             raise error
         await self._clock.sleep(wait)
@@ -125,8 +131,9 @@ class Client:
             async for drawn in self._local(provider, call, deadline, journal):
                 yield drawn
             return
-        begun, waited = False, 0.0
+        begun, tries, waited = False, 0, 0.0
         while True:
+            tries += 1
             journal.attempts += 1
             try:
                 async for state in self._streamed(deployment, call, deadline, journal):
@@ -135,7 +142,7 @@ class Client:
             except UpstreamFailure as error:
                 if begun:
                     raise
-                waited += await self._again(error, deadline, journal, waited)
+                waited += await self._again(error, deadline, journal, (tries, waited))
                 self._watch.again(provider.name)
             else:
                 return

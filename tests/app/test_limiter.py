@@ -15,7 +15,7 @@ import pytest
 
 from app.config import Limits
 from app.errors import Overloaded
-from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter, Scope, Spend, Unit
+from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter, Scope, Spend, Unit, Used
 from app.limiter.redis import RedisLimiter, connect
 from providers.kit.clock import SystemClock
 
@@ -72,7 +72,7 @@ async def limiter(request: pytest.FixtureRequest) -> AsyncIterator[Limiter]:
     server: RedisServer = request.getfixturevalue("redis_server")
     client = connect(server.url)
     await client.flushall()
-    found = RedisLimiter(client, CLOCK)
+    found = RedisLimiter(client)
     yield found
     await found.close()
 
@@ -135,7 +135,7 @@ async def test_images_in_flight_are_leased_and_given_back(limiter: Limiter) -> N
     first = spend("first", 2, concurrent_images=2)
     assert (await limiter.spend(first)).allowed
     refused = await limiter.spend(spend("second", 1, concurrent_images=2))
-    await limiter.settle(first, delivered=2, micro_usd=None)
+    await limiter.settle(first, Used(images=2))
 
     assert not refused.allowed
     assert refused.retry_after == 1.0
@@ -146,8 +146,8 @@ async def test_what_was_not_delivered_is_given_back(limiter: Limiter) -> None:
     """A failed image does not count against the image bucket; settling twice gives back once."""
     failed = spend("failed", 4, images_per_minute=4)
     assert (await limiter.spend(failed)).allowed
-    await limiter.settle(failed, delivered=1, micro_usd=None)
-    await limiter.settle(failed, delivered=0, micro_usd=None)
+    await limiter.settle(failed, Used(images=1))
+    await limiter.settle(failed, Used(images=0))
 
     assert (await limiter.spend(spend("again", 3, images_per_minute=4))).allowed
     assert not (await limiter.spend(spend("more", 1, images_per_minute=4))).allowed
@@ -158,7 +158,7 @@ async def test_a_day_of_money_is_settled_to_the_real_cost(limiter: Limiter) -> N
     dear = spend("dear", cost=900_000, usd_per_day=1.0)
     assert (await limiter.spend(dear)).allowed
     assert not (await limiter.spend(spend("refused", cost=200_000, usd_per_day=1.0))).allowed
-    await limiter.settle(dear, delivered=1, micro_usd=100_000)
+    await limiter.settle(dear, Used(images=1, micro_usd=100_000))
 
     assert (await limiter.spend(spend("now", cost=900_000, usd_per_day=1.0))).allowed
     assert not (await limiter.spend(spend("over", cost=1, usd_per_day=1.0))).allowed
@@ -179,7 +179,7 @@ async def test_two_gateways_admit_together_what_one_limit_says(redis_server: Red
     """Exact over replicas: concurrent spenders on one Redis never get more than the bucket holds."""
     clients = [connect(redis_server.url) for _ in range(2)]
     await clients[0].flushall()
-    limiters = [RedisLimiter(client, CLOCK) for client in clients]
+    limiters = [RedisLimiter(client) for client in clients]
     calls = [limiters[i % 2].spend(spend(f"r{i}", requests_per_minute=60)) for i in range(200)]
     decisions = await asyncio.gather(*calls)
     for limiter in limiters:
@@ -191,7 +191,7 @@ async def test_two_gateways_admit_together_what_one_limit_says(redis_server: Red
 async def test_a_flushed_script_cache_is_not_noticed(redis_server: RedisServer) -> None:
     """SCRIPT FLUSH costs one reload, not a request."""
     client = connect(redis_server.url)
-    limiter = RedisLimiter(client, CLOCK)
+    limiter = RedisLimiter(client)
     await client.flushall()
     await limiter.spend(spend("before", requests_per_minute=5))
     await client.script_flush()
@@ -204,12 +204,12 @@ async def test_a_flushed_script_cache_is_not_noticed(redis_server: RedisServer) 
 async def test_a_ledger_fills_the_counter_that_redis_lost(redis_server: RedisServer) -> None:
     """Money spent today is read from the ledger when Redis does not know it."""
 
-    async def spent(_: Scope) -> int:
+    async def spent(_: Scope, __: float) -> int:
         return 900_000
 
     client = connect(redis_server.url)
     await client.flushall()
-    limiter = RedisLimiter(client, CLOCK, spent)
+    limiter = RedisLimiter(client, spent)
     refused = await limiter.spend(spend("a", cost=200_000, usd_per_day=1.0))
     allowed = await limiter.spend(spend("b", cost=100_000, usd_per_day=1.0))
     await limiter.close()
@@ -222,7 +222,7 @@ async def test_losing_redis_is_a_log_line_not_an_outage(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
     server.start()
     heard: list[bool] = []
-    inner = RedisLimiter(connect(server.url), CLOCK)
+    inner = RedisLimiter(connect(server.url))
     limiter = GuardedLimiter(inner, CLOCK, lambda _, back: heard.append(back), share=0.5)
     assert (await limiter.spend(spend("with", requests_per_minute=10))).allowed
     server.stop()
@@ -243,7 +243,7 @@ async def test_losing_redis_is_a_log_line_not_an_outage(tmp_path: Path) -> None:
 
 async def test_closed_refuses_while_redis_is_away() -> None:
     """Closed: without Redis there is a 503 with retry-after, never a paid call."""
-    inner = RedisLimiter(connect("redis://127.0.0.1:1/0"), CLOCK)
+    inner = RedisLimiter(connect("redis://127.0.0.1:1/0"))
     limiter = GuardedLimiter(inner, CLOCK, lambda _, __: None, share=None)
     with pytest.raises(Overloaded):
         await limiter.spend(spend("r", requests_per_minute=10))
