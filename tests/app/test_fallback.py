@@ -57,3 +57,43 @@ def test_a_target_that_cannot_do_the_request_is_passed_over(tmp_path: Path) -> N
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_auth_error")
     assert minimax.exchanges == []
+
+
+LIMITED = (
+    CONFIG
+    + """
+keys: [{name: team, key: sk-a, limits: {requests_per_minute: 5, images_per_minute: 5, concurrent_images: 1}}]
+models:
+  gpt-image-2: {limits: {images_per_minute: 3}}
+  image-01: {limits: {images_per_minute: 1}}
+"""
+)
+
+
+def test_a_request_is_counted_once_whichever_way_it_goes(tmp_path: Path) -> None:
+    """One row, one request and one image of the caller; the failed model gets its image back, the other loses one."""
+    busy = Reply.json(429, {"error": {"message": "slow", "type": "rate_limit_error", "code": "slow_down"}})
+    body = {"model": "gpt-image-2", "prompt": "a kite", "response_format": "url"}
+    with OPENAI.make() as openai, MINIMAX.make() as minimax:
+        environ = OPENAI.environ(openai) | MINIMAX.environ(minimax)
+        with running(tmp_path, environ, LIMITED) as gateway:
+            url, key = f"{gateway.v1}/images/generations", {"authorization": "Bearer sk-a"}
+            openai.queue(busy)
+            first = httpx2.post(url, json=body, headers=key, timeout=60)
+            openai.queue(busy)
+            second = httpx2.post(url, json=body, headers=key, timeout=60)
+            third = httpx2.post(url, json=body, headers=key, timeout=60)
+            rows = gateway.ledger.entries
+
+    assert [first.status_code, second.status_code, third.status_code] == [200, 429, 200]
+    assert [row.model for row in rows] == ["image-01", "gpt-image-2", "gpt-image-2"]
+    assert [(row.model_asked, row.images_delivered) for row in rows] == [
+        ("gpt-image-2", 1),
+        ("gpt-image-2", 0),
+        ("gpt-image-2", 1),
+    ]
+    assert [row.state.value for row in rows] == ["delivered", "failed", "delivered"]
+    assert first.headers["pinhole-attempts"] == "2"
+    assert first.headers["x-ratelimit-remaining-requests"] == "4"
+    assert third.headers["x-ratelimit-remaining-requests"] == "2"
+    assert third.headers["x-ratelimit-remaining-images"] == "2"  # of the model's three

@@ -164,6 +164,43 @@ async def test_a_day_of_money_is_settled_to_the_real_cost(limiter: Limiter) -> N
     assert not (await limiter.spend(spend("over", cost=1, usd_per_day=1.0))).allowed
 
 
+async def test_another_spend_takes_the_place_of_the_first(limiter: Limiter) -> None:
+    """A fallback: what both ways share is not taken twice, the failed way's own limit is given back."""
+    caller = Scope("caller", "a", Limits(requests_per_minute=2, images_per_minute=4, concurrent_images=2))
+    failed, fallback = (Scope("model", name, Limits(images_per_minute=2)) for name in ("failed", "fallback"))
+    first, second = (spend("same", 2, scopes=(caller, model)) for model in (failed, fallback))
+    moved = [(await limiter.spend(found)).allowed for found in (first, second, second)]
+    others = {
+        name: (await limiter.spend(spend(name, images, scopes=(scope,)))).allowed
+        for name, images, scope in (
+            ("failed", 2, failed),
+            ("fallback", 1, fallback),
+            ("busy", 1, Scope("caller", "a", Limits(concurrent_images=2))),
+            ("caller", 1, Scope("caller", "a", Limits(requests_per_minute=2, images_per_minute=4))),
+        )
+    }
+    await limiter.settle(second, Used(images=2))
+
+    assert moved == [True, True, True]
+    assert others == {"failed": True, "fallback": False, "busy": False, "caller": True}
+    assert (await limiter.spend(spend("free", 1, scopes=(caller,)))).allowed is False  # two requests of two are gone
+
+
+async def test_a_refused_fallback_changes_nothing(limiter: Limiter) -> None:
+    """What the request holds stays as it is when the next way's limit refuses it."""
+    caller = Scope("caller", "a", Limits(concurrent_images=1))
+    full = Scope("model", "full", Limits(images_per_minute=1))
+    assert (await limiter.spend(spend("filler", scopes=(full,)))).allowed
+    first = spend("same", scopes=(caller,))
+    assert (await limiter.spend(first)).allowed
+    refused = await limiter.spend(spend("same", scopes=(caller, full)))
+
+    assert (refused.allowed, refused.refused_scope) == (False, full)
+    assert not (await limiter.spend(spend("busy", scopes=(caller,)))).allowed
+    await limiter.settle(first, Used(images=0))
+    assert (await limiter.spend(spend("next", scopes=(caller,)))).allowed
+
+
 async def test_headers_can_tell_the_standing(limiter: Limiter) -> None:
     """A decision carries limit, remaining and reset of every bucket."""
     decision = await limiter.spend(spend("r", 3, requests_per_minute=10, images_per_minute=30))
