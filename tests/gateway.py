@@ -27,7 +27,7 @@ from app.settings import load
 from app.store import DiskStore, Links
 from app.telemetry import Telemetry
 from app.telemetry.traces import tracer
-from providers.kit.clock import SystemClock
+from providers.kit.clock import Clock, SystemClock
 from providers.kit.transport import HTTPTransport
 
 START_SECONDS = 10.0
@@ -52,9 +52,25 @@ class Gateway:
         return f"{self.url}/v1"
 
 
+class HurriedClock(SystemClock):
+    """The real clock, on which waiting takes a hundredth; `slept` is what was waited for, in seconds."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await super().sleep(seconds / 100)
+
+
 @contextmanager
 def running(
-    folder: Path, environ: Mapping[str, str] | None = None, config: str = "", *, pace: Pace = PACE
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    config: str = "",
+    *,
+    pace: Pace = PACE,
+    clock: Clock | None = None,
 ) -> Iterator[Gateway]:
     """A gateway with this environment (the sandbox when none is given) and this config file's text."""
     with socket.socket() as listener:
@@ -65,7 +81,7 @@ def running(
         env = {"PINHOLE_PORT": str(port), "PINHOLE_DATA_DIR": str(folder), **given}
         settings = load(env)
         parsed = config_file.parse(config, env)
-        clock = SystemClock()
+        clock = clock or SystemClock()
         ledger = MemoryLedger()
         database = engine(settings)
         found = signing_secrets(settings)

@@ -7,12 +7,14 @@ from typing import Any
 from tests.upstreams.http import Exchange, Reply
 from tests.upstreams.openai import answers
 from tests.upstreams.openai.checks import check_edit, check_generation, rules_for
-from tests.upstreams.openai.refusal import Refusal, blocked, out_of_credit, rate_limited, server_error
+from tests.upstreams.openai.refusal import Refusal, blocked, invalid, out_of_credit, rate_limited, server_error
 from tests.upstreams.openai.rules import MODELS, SHUTDOWN, Rules
 from tests.upstreams.openai.wish import Wish, read_edit, read_generation
 from tests.upstreams.server import RETRY_AFTER_S, StandIn, Trigger, disturb, trigger_in
 
 _METHODS = {"/v1/images/generations": "POST", "/v1/images/edits": "POST", "/v1/models": "GET"}
+BADINPUT = "BADINPUT"  # in a prompt: refused by the service though every rule above was kept
+PARTIAL = "PARTIAL"  # in a prompt: one image fewer than asked
 _TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -70,13 +72,15 @@ class OpenAIStandIn(StandIn):
         (check_edit if is_edit else check_generation)(wish, rules)
         trigger = trigger_in(wish.fields["prompt"])
         _refuse(trigger, request_id)
+        if BADINPUT in wish.fields["prompt"]:
+            raise invalid("The prompt could not be processed.", "prompt")
         return disturb(trigger, replace(self._natural(wish, rules, trigger), paid=True))
 
     def _natural(self, wish: Wish, rules: Rules, trigger: Trigger | None) -> Reply:
         if wish.fields.get("stream"):
             events = [] if trigger is Trigger.EMPTY else answers.events(wish)
             return Reply.sse(events, chunk_delay_s=self.event_delay_s)
-        total = 0 if trigger is Trigger.EMPTY else wish.fields.get("n", 1)
+        total = 0 if trigger is Trigger.EMPTY else wish.fields.get("n", 1) - (PARTIAL in wish.fields["prompt"])
         images = [answers.drawn(wish, index) for index in range(total)]
         if rules.gpt:
             items = [{"b64_json": answers.encoded(data)} for data in images]
