@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -14,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from app.errors import BadInput, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from providers.core.errors import InvalidRequest, Violation
 from providers.kit.lift import LiftError, lift
+from providers.kit.room import Memory, Room
 
 GENERATION_BYTES: Final = 2**20
 IMAGE_BYTES: Final = 50_000_000
@@ -25,6 +27,7 @@ PARTS: Final = 100
 IMAGE_FIELDS: Final = frozenset({"image", "image[]", "images", "images[]"})
 JSON_TYPE: Final = "application/json"
 FORM_TYPE: Final = "multipart/form-data"
+MEMORY: Final = Memory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ async def chunks(request: Request, limit: int, pace: Pace = PACE) -> AsyncIterat
             yield chunk
 
 
-async def read_json(request: Request, limit: int, pace: Pace = PACE, *, also: str = "") -> Any:
+async def read_json(request: Request, limit: int, pace: Pace = PACE, *, also: str = "", room: Room = MEMORY) -> Any:
     """A JSON body, its long base64 strings lifted out. `also` is another type that the route reads.
 
     Raises UnsupportedMediaType, BadInput, PayloadTooLarge, RequestTimeout.
@@ -90,11 +93,12 @@ async def read_json(request: Request, limit: int, pace: Pace = PACE, *, also: st
         given = media_type(request) or "no content type"
         wanted = f"{JSON_TYPE} or {also}" if also else JSON_TYPE
         raise UnsupportedMediaType(f"The body must be {wanted}; {given[:100]} was sent.")
-    body = bytearray()
-    async for chunk in chunks(request, limit, pace):
-        body += chunk
+    with room.body() as body:
+        async for chunk in chunks(request, limit, pace):
+            body.write(chunk)
+        received = body.whole()
     try:
-        document = lift(body)
+        document = lift(received)
         for text in _texts(document):
             text.encode()
     except LiftError as error:
@@ -117,18 +121,18 @@ def _texts(node: Any) -> Iterator[str]:
             yield from _texts(value)
 
 
-async def read_form(request: Request, limit: int, pace: Pace = PACE) -> Upload:
+async def read_form(request: Request, limit: int, pace: Pace = PACE, *, room: Room = MEMORY) -> Upload:
     """A multipart body. Raises BadInput, InvalidRequest, PayloadTooLarge, RequestTimeout."""
     _, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if not boundary:
         raise BadInput("The multipart body has no boundary in its Content-Type.", code="invalid_multipart")
-    reader = FormReader()
     try:
-        parser = reader.parser(boundary)
-        async for chunk in chunks(request, limit, pace):
-            parser.write(chunk)
-        parser.finalize()
+        with FormReader(room) as reader:
+            parser = reader.parser(boundary)
+            async for chunk in chunks(request, limit, pace):
+                parser.write(chunk)
+            parser.finalize()
     except FormParserError as error:
         raise BadInput(f"The multipart body cannot be read: {error}.", code="invalid_multipart") from None
     if not reader.ended:
@@ -139,8 +143,9 @@ async def read_form(request: Request, limit: int, pace: Pace = PACE) -> Upload:
 class FormReader:
     """Collects the parts of a form as the parser finds them, each bounded on its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room = MEMORY) -> None:
         self.upload = Upload()
+        self._room = room
         self.ended = False
         self._parts = 0
         self._headers: dict[str, str] = {}
@@ -148,8 +153,16 @@ class FormReader:
         self._value = bytearray()
         self._name = ""
         self._file = False
-        self._data = bytearray()
+        self._data = room.body()
         self._limit = TEXT_BYTES
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._data.drop()
 
     def parser(self, boundary: bytes) -> MultipartParser:
         """A parser that reports to this reader."""
@@ -172,7 +185,8 @@ class FormReader:
         if self._parts > PARTS:
             raise InvalidRequest(Violation("body", f"A form may have at most {PARTS} parts.", "too_many_parts"))
         self._headers = {}
-        self._data = bytearray()
+        self._data.drop()
+        self._data = self._room.body()
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -201,18 +215,19 @@ class FormReader:
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if len(self._data) + end - start > self._limit:
             raise PayloadTooLarge(f"'{self._name[:60]}' has more than {self._limit} bytes.", param=self._name[:60])
-        self._data += memoryview(data)[start:end]
+        self._data.write(memoryview(data)[start:end])
 
     def _part_end(self) -> None:
         if self._name in IMAGE_FIELDS | {"mask"} and not self._data and not self._file:
             return  # a form's file field in which nothing was chosen
+        whole = self._data.whole()
         if self._name in IMAGE_FIELDS:
-            self.upload.images.append(memoryview(self._data))
+            self.upload.images.append(whole)
         elif self._name == "mask":
-            self.upload.mask = memoryview(self._data)
+            self.upload.mask = whole
         else:
             try:
-                self.upload.fields[self._name] = self._data.decode()
+                self.upload.fields[self._name] = str(whole, "utf-8")
             except UnicodeDecodeError:
                 message = f"'{self._name[:60]}' is not UTF-8 text."
                 raise InvalidRequest(Violation(self._name[:60], message, "invalid_type")) from None

@@ -17,6 +17,7 @@ _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # A brace means something to YAML inside of `{...}`: names wait in private-use letters until the text is parsed.
 _MARKED = re.compile("\ue000(\\w+)\ue001")
 _PREFIX = "os.environ/"
+_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 class Strict(BaseModel):
@@ -107,8 +108,14 @@ class Capacity(Strict):
     """How much may be in flight at once."""
 
     requests: int = Field(2048, gt=0)
-    bytes: str = "256MiB"
+    bytes: str = Field("256MiB", pattern=r"^[1-9][0-9]{0,15} ?(B|KiB|MiB|GiB)?$")
     queue_seconds: float = Field(30, ge=0)
+
+    @property
+    def total(self) -> int:
+        """`bytes` as a number."""
+        number, unit = re.fullmatch(r"([0-9]+) ?([A-Za-z]*)", self.bytes).groups()  # type: ignore[union-attr]  # the field's pattern
+        return int(number) * _UNITS[unit or "B"]
 
 
 class Server(Strict):

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 import anyio
 
-from app.bodies import IMAGE_BYTES, IMAGES, MASK_BYTES, STRING_BYTES, Upload
+from app.bodies import IMAGE_BYTES, IMAGES, MASK_BYTES, MEMORY, STRING_BYTES, Upload
 from app.errors import PayloadTooLarge
 from app.schemas import ImageReference
 from providers.core.errors import InvalidRequest, Violation
@@ -16,6 +16,7 @@ from providers.core.types import ImageFormat, InputImage
 from providers.kit.images import ImageError, inspect
 from providers.kit.lift import Lifted, LiftError
 from providers.kit.mask import has_hole
+from providers.kit.room import Room
 
 MAX_PIXELS: Final = 64_000_000
 HUGE: Final = 2**20
@@ -39,7 +40,7 @@ async def from_upload(upload: Upload) -> Inputs:
     return tuple(images), mask
 
 
-async def from_references(document: dict[str, Any], fetcher: Fetcher) -> Inputs:
+async def from_references(document: dict[str, Any], fetcher: Fetcher, room: Room = MEMORY) -> Inputs:
     """The images of a JSON body (`images`, `mask`). Raises InvalidRequest, PayloadTooLarge."""
     references = document.get("images")
     if not isinstance(references, list) or not references:
@@ -49,19 +50,19 @@ async def from_references(document: dict[str, Any], fetcher: Fetcher) -> Inputs:
         raise InvalidRequest(Violation("images", f"At most {IMAGES} images are allowed.", "too_many_images"))
     many = len(references) > 1
     images = [
-        _image(await _referenced(item, f"images[{i}]", fetcher), f"image[{i}]" if many else "image")
+        _image(await _referenced(item, f"images[{i}]", fetcher, room), f"image[{i}]" if many else "image")
         for i, item in enumerate(references)
     ]
     mask = document.get("mask")
     if mask is None:
         return tuple(images), None
-    data = await _referenced(mask, "mask", fetcher)
+    data = await _referenced(mask, "mask", fetcher, room)
     if len(data) > MASK_BYTES:
         raise PayloadTooLarge(f"'mask' has {len(data)} bytes; at most {MASK_BYTES} are allowed.", param="mask")
     return tuple(images), await _mask(data)
 
 
-async def _referenced(item: Any, param: str, fetcher: Fetcher) -> Buffer:
+async def _referenced(item: Any, param: str, fetcher: Fetcher, room: Room) -> Buffer:
     if not isinstance(item, dict) or set(item) - set(ImageReference.model_fields):
         raise InvalidRequest(Violation(param, f"'{param}' must be an object with 'image_url'.", "invalid_type"))
     if item.get("file_id") is not None:
@@ -69,7 +70,9 @@ async def _referenced(item: Any, param: str, fetcher: Fetcher) -> Buffer:
         raise InvalidRequest(Violation(f"{param}.file_id", message, "unsupported_parameter"))
     url = item.get("image_url")
     if isinstance(url, Lifted) or (isinstance(url, str) and url.startswith("data:")):
-        return _decoded(url, param)
+        with room.body() as body:
+            body.write(_decoded(url, param))
+            return body.whole()
     if isinstance(url, str) and url.startswith(("https://", "http://")):
         return await fetcher.image(url, IMAGE_BYTES)
     message = f"'{param}.image_url' must be a data URL or an https URL; got {quoted(url)}."

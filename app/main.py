@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fastapi.telemetry import TelemetryConfig
 from app import config as config_file
 from app import edge
 from app.auth import Caller, Keyring, KeyStore, of_fields
+from app.capacity import Capacity
 from app.config import Config
 from app.delivery import Delivery
 from app.docs_page import Docs
@@ -45,6 +47,7 @@ from providers.kit.client import Client
 from providers.kit.clock import Clock, SystemClock
 from providers.kit.fetch import Fetcher
 from providers.kit.retry import RetryRule
+from providers.kit.room import Room, Spool
 from providers.kit.transport import HTTPTransport
 
 BUCKETS = ("s3://", "gs://", "az://")
@@ -68,15 +71,33 @@ def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
     ledger = SQLLedger(database, clock, hash_users=config.ledger.hash_users, pepper=found[0], watch=telemetry)
     telemetry.metrics.ledger_queue().set_function(lambda: ledger.waiting)
     ttl = config.storage.ttl_seconds
+    capacity = Capacity(clock, config.capacity)
+    spool = room(settings, capacity, telemetry)
     return Seams(
         clock=clock,
-        transport=HTTPTransport(),
+        transport=HTTPTransport(spool),
         limiter=limiter(settings, config, clock, ledger, telemetry),
         ledger=ledger,
         store=image_store(settings, config, clock),
         links=Links(settings.public_url, found, clock, ttl),
         keys=Keys(database, found, clock),
+        capacity=capacity,
+        room=spool,
     )
+
+
+def room(settings: Settings, capacity: Capacity, telemetry: Telemetry) -> Room:
+    """Where bodies go: memory, then the data folder."""
+    folder = settings.data_dir / "spool"
+    with contextlib.suppress(OSError):  # without it bodies stay in memory, which is told when it happens
+        folder.mkdir(parents=True, exist_ok=True)
+    metrics = telemetry.metrics
+    metrics.places().set_function(lambda: capacity.requests.held)
+    metrics.queued().set_function(lambda: capacity.requests.queued + capacity.copies.queued)
+    metrics.held("bodies").set_function(lambda: capacity.bodies.held)
+    metrics.held("copies").set_function(lambda: capacity.copies.held)
+    metrics.spooled().set_function(lambda: capacity.bodies.files)
+    return Spool(capacity.bodies, folder, lambda error: telemetry.trouble("spool", error))
 
 
 def limiter(settings: Settings, config: Config, clock: Clock, ledger: Ledger, telemetry: Telemetry) -> Limiter:
@@ -156,6 +177,7 @@ def create_app(
         delivery=Delivery(watched_store(chosen.store, telemetry), chosen.links, fetcher),
         clock=chosen.clock,
         telemetry=telemetry,
+        capacity=chosen.capacity or Capacity(chosen.clock, config.capacity),
     )
     runs = Runs(chosen.clock)
     app = FastAPI(
@@ -179,6 +201,7 @@ def create_app(
         config=config,
         clock=chosen.clock,
         pace=chosen.pace,
+        room=chosen.room,
     )
     models = Models(registry=registry, keyring=keys, clock=chosen.clock)
     for part in (attendance, images, models):

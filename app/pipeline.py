@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 import anyio
 
 from app.answer import Answer, Failure, delivered_adjustments
+from app.capacity import Capacity
 from app.delivery import Delivered, Delivery
 from app.errors import Overloaded
 from app.fallback import FALLS_BACK, Fallbacks, Way
@@ -47,6 +48,7 @@ class Pipeline:
         delivery: Delivery,
         clock: Clock,
         telemetry: Telemetry,
+        capacity: Capacity,
     ) -> None:
         self._registry = registry
         self._fallbacks = fallbacks
@@ -56,6 +58,7 @@ class Pipeline:
         self._delivery = delivery
         self._clock = clock
         self._telemetry = telemetry
+        self._capacity = capacity
 
     async def states(self, ticket: Ticket) -> AsyncIterator[Partial | Answer]:
         """The way of a request as the states it goes through; the last is its Answer. Raises PinholeError."""
@@ -68,7 +71,7 @@ class Pipeline:
     async def run(self, ticket: Ticket) -> Answer:
         """The images of a request. Raises PinholeError; whatever happens, the account is settled."""
         answer: Answer | None = None
-        async for state in self._ways(ticket, self._images):  # to its end, where the account is settled
+        async for state in self._admitted(ticket, self._images):  # to its end, where the account is settled
             answer = state if isinstance(state, Answer) else answer
         if answer is None:
             raise AssertionError("a way ends with its answer or its error")
@@ -76,12 +79,21 @@ class Pipeline:
 
     async def stream(self, ticket: Ticket) -> AsyncIterator[Partial | Answer]:
         """The same way, with partial images on it: Partial as they come, last the Answer."""
-        async for state in self._ways(ticket, self._partials):
+        async for state in self._admitted(ticket, self._partials):
             yield state
 
-    async def _ways(self, ticket: Ticket, make: Make) -> AsyncIterator[Partial | Answer]:
+    async def _admitted(self, ticket: Ticket, make: Make) -> AsyncIterator[Partial | Answer]:
+        """A place in flight, for as long as the request has a caller; what is wrong with it is told without one."""
+        first = self.plan(ticket)
+        async with self._capacity.admitted(first[1], ticket.started + ticket.seconds):
+            if not ticket.wanted():
+                raise Overloaded("The caller left before its turn came.")
+            async for state in self._ways(ticket, first, make):
+                yield state
+
+    async def _ways(self, ticket: Ticket, first: Way, make: Make) -> AsyncIterator[Partial | Answer]:
         """The model that was asked for, then its fallbacks, for as long as nothing can have been billed."""
-        ways = self._fallbacks.ways(ticket.request, ticket.caller, self.plan(ticket), allowed=ticket.fallback)
+        ways = self._fallbacks.ways(ticket.request, ticket.caller, first, allowed=ticket.fallback)
         async with self._spend(ticket, ways) as account:
             begun, done = False, False
             while not done:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.bodies import PACE, Pace
+from app.bodies import MEMORY, PACE, Pace
+from app.capacity import Capacity
 from app.keys import Keys
 from app.ledger import Ledger
 from app.limiter import Limiter
 from app.store import ImageStore, Links
 from providers.kit.clock import Clock
+from providers.kit.room import Room
 from providers.kit.transport import Transport
 
 
@@ -25,3 +27,5 @@ class Seams:
     links: Links
     keys: Keys | None = None
     pace: Pace = PACE
+    capacity: Capacity | None = None
+    room: Room = MEMORY

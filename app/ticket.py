@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.auth import Caller
@@ -22,6 +23,7 @@ class Ticket:
     started: float
     seconds: float
     fallback: bool = True
+    wanted: Callable[[], bool] = lambda: True  # whether anybody waits for it: else it is not begun
     label: str = ""
     fingerprint: str = ""
     idempotency: str = ""

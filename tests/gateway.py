@@ -17,10 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app import config as config_file
 from app.bodies import PACE, Pace
+from app.capacity import Capacity
 from app.keys import Keys
 from app.ledger import MemoryLedger
 from app.ledger.database import engine, upgrade
-from app.main import create_app, image_folder, limiter
+from app.main import create_app, image_folder, limiter, room
 from app.seams import Seams
 from app.secret import signing_secrets
 from app.settings import load
@@ -40,6 +41,7 @@ class Gateway:
     url: str
     app: FastAPI
     ledger: MemoryLedger
+    capacity: Capacity
 
     @property
     def sandboxed(self) -> bool:
@@ -87,15 +89,19 @@ def running(
         found = signing_secrets(settings)
         ttl = parsed.storage.ttl_seconds
         telemetry = Telemetry(tracer(env))
+        capacity = Capacity(clock, parsed.capacity)
+        spool = room(settings, capacity, telemetry)
         seams = Seams(
             clock=clock,
-            transport=HTTPTransport(),
+            transport=HTTPTransport(spool),
             limiter=limiter(settings, parsed, clock, ledger, telemetry),
             ledger=ledger,
             store=DiskStore(image_folder(settings, parsed), clock, ttl),
             links=Links(settings.public_url, found, clock, ttl),
             keys=Keys(database, found, clock),
             pace=pace,
+            capacity=capacity,
+            room=spool,
         )
         asyncio.run(_prepared(database))
         app = create_app(settings, parsed, chosen=seams, telemetry=telemetry)
@@ -107,7 +113,7 @@ def running(
             time.sleep(0.01)
         assert server.started, "the gateway did not start"
         try:
-            yield Gateway(f"http://127.0.0.1:{port}", app, ledger)
+            yield Gateway(f"http://127.0.0.1:{port}", app, ledger, capacity)
         finally:
             server.should_exit = True
             thread.join(15)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import anyio
@@ -26,10 +26,13 @@ from providers.core.http import Buffer
 from providers.core.provider import Partial
 from providers.core.types import ImageRequest
 from providers.kit.clock import Clock
+from providers.kit.room import cool
 
 GONE: Final = 499
 REPLAYED: Final = {"pinhole-replayed": "true", "pinhole-cost-usd": "0.000000"}
 KEY_LENGTH: Final = 255
+# A spooled answer is in memory piece by piece.
+PIECE: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +111,8 @@ class Attendance:
             key=key,
             started=ticket.started,
         )
-        return self.runs.start(run, lambda: self.pipeline.states(ticket)), False
+        wanted = replace(ticket, wanted=lambda: run.waiting > 0)
+        return self.runs.start(run, lambda: self.pipeline.states(wanted)), False
 
     async def _outcome(self, request: Request, ticket: Ticket, run: Run) -> Answer | None:
         try:
@@ -182,7 +186,10 @@ class Buffers(Response):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             for buffer in self._buffers:
-                await send({"type": "http.response.body", "body": buffer, "more_body": True})
+                for start in range(0, len(buffer), PIECE):
+                    piece = memoryview(buffer)[start : start + PIECE]
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    cool(buffer)
             there = not await Request(scope, receive).is_disconnected()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             sent = there
@@ -192,7 +199,10 @@ class Buffers(Response):
 
 async def _print(request: ImageRequest) -> str:
     if request.images:
-        return await anyio.to_thread.run_sync(fingerprint, request)
+        found = await anyio.to_thread.run_sync(fingerprint, request)
+        for image in request.images:
+            cool(image.data)
+        return found
     return fingerprint(request)
 
 

@@ -25,6 +25,7 @@ from app.ticket import Ticket
 from providers.core.types import ImageRequest, Operation, Policy, ResponseFormat
 from providers.kit.clock import Clock
 from providers.kit.lift import Lifted
+from providers.kit.room import Room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Images:
     clock: Clock
     attendance: Attendance
     pace: bodies.Pace = bodies.PACE
+    room: Room = bodies.MEMORY
 
     def router(self) -> APIRouter:
         """The four routes, to be mounted with and without /v1."""
@@ -90,14 +92,14 @@ class Images:
         policy = self._policy(request, caller)
         forbidden = frozenset() if caller.emulation else frozenset({"mask"})
         if operation is Operation.EDIT and bodies.media_type(request) == bodies.FORM_TYPE:
-            upload = await bodies.read_form(request, self.settings.max_body_bytes, self.pace)
+            upload = await bodies.read_form(request, self.settings.max_body_bytes, self.pace, room=self.room)
             fields = schemas.from_form(upload.fields)
             images, mask = await inputs.from_upload(upload)
         elif operation is Operation.EDIT:
             limit = self.settings.max_body_bytes
-            document = plain(await bodies.read_json(request, limit, self.pace, also=bodies.FORM_TYPE))
+            document = plain(await bodies.read_json(request, limit, self.pace, also=bodies.FORM_TYPE, room=self.room))
             fields = schemas.from_json(document)
-            images, mask = await inputs.from_references(document, self.fetcher)
+            images, mask = await inputs.from_references(document, self.fetcher, self.room)
         else:
             fields = schemas.from_json(plain(await bodies.read_json(request, bodies.GENERATION_BYTES, self.pace)))
             images, mask = (), None

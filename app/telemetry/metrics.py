@@ -100,6 +100,11 @@ class Metrics:
         self.limiter_mode = self._gauge(
             "limiter_mode", "1 for the mode in force: embedded, redis, fallback (a share, here) or closed", "mode"
         )
+        # Capacity.
+        self.places = self._gauge("capacity_requests", "Requests that have a place in flight")
+        self.queued = self._gauge("capacity_queued", "Requests that wait for a place, or for room for their uploads")
+        self.held = self._gauge("capacity_bytes", "Bytes held in memory: bodies, copies of uploads", "what")
+        self.spooled = self._gauge("capacity_spooled", "Bodies that lie in files")
         # The ledger.
         self.ledger_queue = self._gauge("ledger_queue", "Rows that wait to be written")
         self.ledger_failures = self._counter("ledger_write_failures", "Groups of rows that could not be written")

@@ -21,6 +21,7 @@ from providers.kit.bodies import encode
 from providers.kit.clock import Clock
 from providers.kit.failures import failure, retry_after
 from providers.kit.retry import RetryRule
+from providers.kit.room import cool
 from providers.kit.transport import Answer, Transport, WireRequest
 from providers.kit.watch import NOBODY, Attempt, Watch
 
@@ -184,6 +185,7 @@ class Client:
             response = await self._transport.send(request, self._remaining(deadline))
             attempt.status = response.status
             outcome = deployment.provider.outcome(call, response)
+            cool(response.body)
             return await self._settle(deployment, call, outcome, deadline, journal)
 
     def _attempt(self, provider: Provider, call: Call, journal: Journal) -> Attempt:

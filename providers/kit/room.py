@@ -115,7 +115,7 @@ class Body:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._drop()
+        self.drop()
 
     def __len__(self) -> int:
         return self._size
@@ -230,7 +230,8 @@ class Body:
         self._budget.force(ahead)
         self._taken += ahead
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Give back what did not become whole."""
         self._close()
         self._memory = _Held()
         self._return()

@@ -1,0 +1,165 @@
+"""How much may be in flight: requests, bytes of bodies, and the copies that sending an upload makes.
+
+Half of the bytes is for bodies as they arrive, which never wait: beyond it they go to files (kit.room). The other
+half is for copies, taken before dispatch by waiting. Nothing waits while it holds what another one waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from app.config import Capacity as Bounds
+from app.errors import Overloaded
+from providers.core.plan import Plan
+from providers.kit.clock import Clock
+
+RETRY_SECONDS: Final = 5.0
+
+
+class Bytes:
+    """The budget of bodies. Asked by the event loop alone; given back from any thread."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._held = 0
+        self._spooled = 0
+        # A deque's append is one step, so that a last slice may die in any thread, in the middle of anything.
+        self._returned: deque[int] = deque()
+        self._changes: deque[int] = deque()
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory now."""
+        while self._returned:
+            self._held -= self._returned.popleft()
+        return self._held
+
+    @property
+    def files(self) -> int:
+        """Bodies in files now."""
+        while self._changes:
+            self._spooled += self._changes.popleft()
+        return self._spooled
+
+    def take(self, amount: int) -> bool:
+        """Take it, if there is so much."""
+        if self.held + amount > self.limit:
+            return False
+        self._held += amount
+        return True
+
+    def force(self, amount: int) -> None:
+        """Take it although there is not so much."""
+        self._held += amount
+
+    def give(self, amount: int) -> None:
+        """Give it back."""
+        self._returned.append(amount)
+
+    def spooled(self, change: int) -> None:
+        """Bodies in files became more or fewer."""
+        self._changes.append(change)
+
+
+class Gate:
+    """So much may be inside at once; the others wait in order. One larger than the gate goes through alone."""
+
+    def __init__(self, clock: Clock, limit: int) -> None:
+        self._clock = clock
+        self.limit = limit
+        self.held = 0
+        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def queued(self) -> int:
+        """How many wait."""
+        return len(self._queue)
+
+    @asynccontextmanager
+    async def passed(self, amount: int, seconds: float) -> AsyncIterator[None]:
+        """Inside, `amount` is held. Raises Overloaded after `seconds` of waiting."""
+        amount = min(amount, self.limit)
+        if self._queue or self.held + amount > self.limit:
+            await self._wait(amount, seconds)
+        else:
+            self.held += amount
+        try:
+            yield
+        finally:
+            self._give(amount)
+
+    async def _wait(self, amount: int, seconds: float) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place = (amount, turn)
+        self._queue.append(place)
+        sleeper = asyncio.ensure_future(self._clock.sleep(max(0.0, seconds)))
+        entered = False
+        try:
+            await asyncio.wait({turn, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            entered = turn.done()
+        finally:
+            sleeper.cancel()
+            if not entered:
+                self._leave(place)
+        if not entered:
+            raise Overloaded("The gateway has no room for this request now.", retry_after=RETRY_SECONDS)
+
+    def _leave(self, place: tuple[int, asyncio.Future[None]]) -> None:
+        amount, turn = place
+        if turn.done():  # its turn came in the moment of its cancellation
+            self._give(amount)
+            return
+        self._queue.remove(place)
+        self._call()
+
+    def _give(self, amount: int) -> None:
+        self.held -= amount
+        self._call()
+
+    def _call(self) -> None:
+        """Let in whoever fits, in order."""
+        while self._queue and self.held + self._queue[0][0] <= self.limit:
+            amount, turn = self._queue.popleft()
+            self.held += amount
+            turn.set_result(None)
+
+
+class Capacity:
+    """The bounds of `capacity:` in the config file, and what is in flight."""
+
+    def __init__(self, clock: Clock, bounds: Bounds) -> None:
+        self._clock = clock
+        self._seconds = bounds.queue_seconds
+        self.requests = Gate(clock, bounds.requests)
+        self.copies = Gate(clock, max(1, bounds.total // 2))
+        self.bodies = Bytes(bounds.total // 2)
+
+    @asynccontextmanager
+    async def admitted(self, planned: Plan, until: float) -> AsyncIterator[None]:
+        """A place in flight, and the room that sending the uploads takes; waits for them.
+
+        Raises Overloaded after `queue_seconds`, or at `until` (the clock's `now()`).
+        """
+        until = min(until, self._clock.now() + self._seconds)
+        async with self.requests.passed(1, self._seconds_to(until)):
+            copies = copied(planned)
+            if not copies:
+                yield
+                return
+            async with self.copies.passed(copies, self._seconds_to(until)):
+                yield
+
+    def _seconds_to(self, until: float) -> float:
+        return until - self._clock.now()
+
+
+def copied(planned: Plan) -> int:
+    """What sending the inputs may hold beside them: base64 of each (JSON bodies), pixels where they are decoded."""
+    images = (*planned.calls[0].images, *([planned.mask] if planned.mask else []))
+    sent = sum(len(image.data) for image in images) * 4 // 3
+    decoded = any(planned.fits) or planned.composite
+    return sent + (sum(image.width * image.height * 4 for image in images) if decoded else 0)
