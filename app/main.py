@@ -166,19 +166,7 @@ def create_app(
     registry = Registry(providers if providers is not None else discover(), settings, config)
     draining = Draining()
     fetcher = Fetcher(chosen.transport, chosen.clock)
-    pipeline = Pipeline(
-        registry=registry,
-        fallbacks=Fallbacks(registry, config.fallbacks),
-        limiter=WatchedLimiter(chosen.limiter, telemetry),
-        ledger=chosen.ledger,
-        client=Client(
-            chosen.transport, chosen.clock, RetryRule(), overtime=OVERTIME_SECONDS, watch=UpstreamWatch(telemetry)
-        ),
-        delivery=Delivery(watched_store(chosen.store, telemetry), chosen.links, fetcher),
-        clock=chosen.clock,
-        telemetry=telemetry,
-        capacity=chosen.capacity or Capacity(chosen.clock, config.capacity),
-    )
+    pipeline = _pipeline(chosen, config, registry, fetcher, telemetry)
     runs = Runs(chosen.clock)
     app = FastAPI(
         title="Pinhole",
@@ -211,11 +199,28 @@ def create_app(
         admin = Admin(keyring=keys, keys=chosen.keys, ledger=chosen.ledger, clock=chosen.clock)
         app.include_router(admin.router())
     app.include_router(Files(store=chosen.store, links=chosen.links).router())
-    health = Health(ledger=chosen.ledger, telemetry=telemetry, settings=settings, draining=draining)
-    app.include_router(health.router())
+    app.include_router(
+        Health(ledger=chosen.ledger, telemetry=telemetry, settings=settings, draining=draining).router()
+    )
     app.include_router(Docs(app).router())
     edge.install(app, telemetry)
     app.add_middleware(edge.Edge, telemetry=telemetry, public_url=settings.public_url, closed=keys.closed)
     if telemetry.tracer.on:
         app.add_middleware(Traced, tracer=telemetry.tracer)
     return app
+
+
+def _pipeline(chosen: Seams, config: Config, registry: Registry, fetcher: Fetcher, telemetry: Telemetry) -> Pipeline:
+    return Pipeline(
+        registry=registry,
+        fallbacks=Fallbacks(registry, config.fallbacks),
+        limiter=WatchedLimiter(chosen.limiter, telemetry),
+        ledger=chosen.ledger,
+        client=Client(
+            chosen.transport, chosen.clock, RetryRule(), overtime=OVERTIME_SECONDS, watch=UpstreamWatch(telemetry)
+        ),
+        delivery=Delivery(watched_store(chosen.store, telemetry), chosen.links, fetcher),
+        clock=chosen.clock,
+        telemetry=telemetry,
+        capacity=chosen.capacity or Capacity(chosen.clock, config.capacity),
+    )
