@@ -78,16 +78,16 @@ class Material:
         return self.folder / f"{name}.b64"
 
     def request(
-        self, name: str, path: str, fields: dict[str, Any], *, image: str | None = None, key: str = KEY
+        self, name: str, path: str, fields: dict[str, Any], *, image: str | None = None, headers: str = ""
     ) -> Path:
-        """A whole request as a file: JSON, or a form when it uploads an image."""
+        """A whole request as a file: JSON, or a form when it uploads an image. `headers` are further lines."""
         if image is None:
             kind, body = "application/json", json.dumps(fields).encode()
         else:
             kind, body = f"multipart/form-data; boundary={BOUNDARY}", self._form(fields, image)
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\nAccept: */*\r\n"
-            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\nAccept: */*\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
         )
         file = self.folder / f"{name}.request"
         file.write_bytes(head.encode() + body)

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +49,7 @@ class Target:
     name: str
     port: int
     pid: int
+    headers: str = ""  # further lines of each request to it
 
 
 @contextmanager
@@ -60,9 +61,7 @@ def process(
     with log.open("wb") as out, tools.pinned(core):
         child = subprocess.Popen(command, env=None if env is None else dict(env), stdout=out, stderr=out)
     try:
-        tools.listening(port)
-        if child.poll() is not None:
-            raise SystemExit(f"{name} did not start: {log.read_text()[-2000:]}")
+        tools.listening(port, lambda: child.poll() is None, f"{name} did not start; see {log}")
         yield Target(name, port, child.pid)
     finally:
         child.terminate()
@@ -82,38 +81,89 @@ def mock(port: int, folder: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def nginx(upstream: int, folder: Path) -> Iterator[Target]:
-    """The relay that is the limit: keep-alive to the upstream, 16 buffers of 64 KiB, no temporary files."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        raise SystemExit("The benchmark needs nginx: sudo apt-get install -y --no-install-recommends nginx-light")
-    folder = folder / "nginx"
-    folder.mkdir()
+def nginx(upstream: int, work: Path, *, name: str = "nginx", authority: Path | None = None) -> Iterator[Target]:
+    """The relay that is the limit: keep-alive to the upstream, 16 buffers of 64 KiB, no temporary files.
+
+    With `authority`, the certificate of an authority, the upstream speaks TLS and is verified.
+    """
     port = tools.free_port()
-    text = NGINX.format(
-        folder=folder,
-        user=getpass.getuser(),
-        upstream=upstream,
-        port=port,
-        ssl="",
-        certificate="",
-        scheme="http",
-        trust="",
-    )
-    (folder / "nginx.conf").write_text(text)
-    command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "start.log")]
-    with process("nginx", port, command, tools.cores()[1]) as target:
+    trust = f"proxy_ssl_verify on; proxy_ssl_trusted_certificate {authority}; proxy_ssl_name 127.0.0.1;"
+    trust += " proxy_ssl_protocols TLSv1.3;"
+    values = {"upstream": upstream, "port": port, "ssl": "", "certificate": ""}
+    https = {"scheme": "https", "trust": trust} if authority else {"scheme": "http", "trust": ""}
+    with _nginx(name, port, tools.cores()[1], Path(tempfile.mkdtemp(dir=work)), {**values, **https}) as target:
         yield target
+
+
+@contextmanager
+def tls_front(upstream: int, work: Path) -> Iterator[tuple[Target, Path]]:
+    """An nginx on the mock's core that ends TLS for it, and the certificate of the authority made for it."""
+    folder = Path(tempfile.mkdtemp(dir=work))
+    authority = certified(folder)
+    port = tools.free_port()
+    certificate = (
+        f"ssl_certificate {folder}/front.pem; ssl_certificate_key {folder}/front.key; ssl_protocols TLSv1.3;"
+    )
+    values = {"upstream": upstream, "port": port, "ssl": " ssl", "certificate": certificate}
+    values |= {"scheme": "http", "trust": ""}
+    with _nginx("tls-front", port, tools.cores()[0], folder, values) as target:
+        yield target, authority
+
+
+@contextmanager
+def _nginx(name: str, port: int, core: set[int], folder: Path, values: Mapping[str, object]) -> Iterator[Target]:
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, user=getpass.getuser(), **values))
+    command = [found("nginx", "nginx-light"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    with process(name, port, [*command, "-e", str(folder / "start.log")], core) as target:
+        yield target
+
+
+def certified(folder: Path) -> Path:
+    """An authority and a certificate for 127.0.0.1, for a day; returns the authority's certificate."""
+    openssl = found("openssl", "openssl")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+    authority = [*key, "-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.pem", "-subj", "/CN=bench authority"]
+    usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+    front = [*key, "-keyout", f"{folder}/front.key", "-out", f"{folder}/front.pem", "-subj", "/CN=127.0.0.1"]
+    front += ["-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key", "-addext", "subjectAltName=IP:127.0.0.1"]
+    for rest in ([*authority, *usage], [*front, "-addext", "basicConstraints=critical,CA:FALSE"]):
+        subprocess.run([openssl, "req", "-x509", *rest], check=True, capture_output=True)
+    return folder / "ca.pem"
+
+
+@contextmanager
+def redis(work: Path) -> Iterator[Target]:
+    """A redis-server that keeps nothing, on the mock's core."""
+    port = tools.free_port()
+    command = [found("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with process("redis-server", port, [*command, "--dir", str(work)], tools.cores()[0]) as target:
+        yield target
+
+
+def found(program: str, package: str) -> str:
+    """Where a program is. Raises SystemExit with what to type."""
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    if path is None:
+        raise SystemExit(f"The benchmark needs {program}: sudo apt-get install -y --no-install-recommends {package}")
+    return path
+
+
+def write_config(folder: Path, keys: int = 1) -> Path:
+    """The config file of a gateway: limits of every unit that are never reached, for all and for each key."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "pinhole.yaml"
+    if not config.exists():
+        others = [f"sk-bench-other-{i}" for i in range(1, keys)]
+        entries = "".join(f"  - {{name: {key}, key: {key}, limits: {LIMITS}}}\n" for key in (KEY, *others))
+        config.write_text(f"limits: {LIMITS}\nkeys:\n{entries}")
+    return config
 
 
 def gateway_environment(
     port: int, upstream: str, folder: Path, extra: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Every feature on: caller keys, limits of every unit that are never reached, the ledger in SQLite."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "pinhole.yaml"
-    if not config.exists():
-        config.write_text(f"limits: {LIMITS}\nkeys:\n  - {{name: bench, key: {KEY}, limits: {LIMITS}}}\n")
+    config = write_config(folder)
     return {
         "PATH": os.environ["PATH"],
         "PINHOLE_PORT": str(port),
@@ -139,5 +189,4 @@ def pinhole(
     env = gateway_environment(port, upstream, folder / name, extra)
     command = [str(Path(sys.executable).parent / "pinhole"), "serve"]
     with process(name, port, command, tools.cores()[1], env) as target:
-        time.sleep(0.2)
         yield target

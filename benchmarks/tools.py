@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,15 +54,15 @@ def free_port() -> int:
         return port
 
 
-def listening(port: int, seconds: float = 60) -> None:
+def listening(port: int, alive: Callable[[], bool], otherwise: str, seconds: float = 90) -> None:
     """Wait until something accepts connections. Raises SystemExit."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while alive() and time.monotonic() < until:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.002)
-    raise SystemExit(f"nothing listens on port {port} after {seconds:g} s")
+    raise SystemExit(otherwise)
 
 
 def tree(pid: int) -> list[int]:

@@ -3,8 +3,9 @@
  *     upstream PORT FOLDER
  *
  * FOLDER holds whole HTTP answers, one file a key (KEY.http). A request names its answer by "bench:KEY" anywhere in its
- * first 16 KiB (the prompt), or by the last segment of its path. "KEY~300" answers after 300 ms. The whole request is
- * read before a byte is answered; what lies beyond the first 16 KiB is dropped inside the kernel.
+ * first 16 KiB (the prompt), or by the last segment of its path. "KEY~300" answers after 225 to 375 ms: a spread, as
+ * answers that come all at once are another case. The whole request is read before a byte is answered;
+ * what lies beyond the first 16 KiB is dropped inside the kernel.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -180,7 +181,9 @@ static void advance(int fd) {
                 return;
             }
             if (delay > 0) {
-                c->due = now() + delay;
+                static int spread;
+                spread = (spread + 37) % 101;
+                c->due = now() + delay * (0.75 + spread / 200.0);
                 delayed[delayed_count++] = fd;
             }
         }

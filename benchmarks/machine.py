@@ -1,0 +1,45 @@
+"""What the figures were measured on: nothing that names a host or a path."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+
+def facts() -> dict[str, str]:
+    """Processor, cores, memory, kernel, versions, and how busy the machine was with other work."""
+    processor = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        "unknown",
+    )
+    memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    virtual = any("hypervisor" in line for line in _lines("/proc/cpuinfo") if line.startswith("flags"))
+    return {
+        "day": time.strftime("%Y-%m-%d", time.gmtime()),
+        "processor": processor + (" (virtual machine)" if virtual else ""),
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory / 2**20:.0f} GiB",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "nginx": _nginx(),
+        "commit": _output(["git", "rev-parse", "--short", "HEAD"]) or "unknown",
+        "load before": f"{os.getloadavg()[0]:.1f} runnable processes of other work",
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
+
+
+def _nginx() -> str:
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    return _output([program, "-v"]).rpartition("/")[2] if program else "none"
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return (done.stdout + done.stderr).strip() if done.returncode == 0 else ""
