@@ -62,11 +62,13 @@ class Answer:
         return sum(image.size.pixels for image in self.images if image.size) / 1e6
 
 
-def delivered_adjustments(plan: Plan, images: tuple[Delivered, ...]) -> tuple[Adjustment, ...]:
-    """What is known only at the end: fewer images than asked, another size than asked."""
+def delivered_adjustments(plan: Plan, images: tuple[Delivered, ...], shown: int = 0) -> tuple[Adjustment, ...]:
+    """What is known only at the end: fewer images (or partial ones, `shown`) than asked, another size than asked."""
     found = []
     if len(images) < plan.n:
         found.append(Adjustment(param="n", kind=Kind.DELIVERED, asked=plan.n, used=len(images)))
+    if shown < (rough := plan.calls[0].partial_images):
+        found.append(Adjustment(param="partial_images", kind=Kind.DELIVERED, asked=rough, used=shown))
     expected = plan.calls[0].resolution.pixels
     sure = any(fate.param == "size" and fate.fate is Fate.HONOURED for fate in plan.fates)
     sizes = {image.size for image in images if image.size}

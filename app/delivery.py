@@ -13,7 +13,7 @@ from app.store import ImageStore, Links
 from providers.core.errors import UpstreamError
 from providers.core.http import Buffer
 from providers.core.plan import Plan
-from providers.core.provider import Base64Image, Image, Link
+from providers.core.provider import Base64Image, Image, Link, Partial
 from providers.core.types import ImageFormat, ResponseFormat, Size
 from providers.kit.client import Deployment
 from providers.kit.convert import convert
@@ -37,6 +37,14 @@ class Delivered:
     base64: Buffer | None = field(default=None, repr=False)
     link: str | None = None
     stripped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sketch:
+    """A partial image on its way to the caller, `index` from 0. Without `image` there is nothing to show yet."""
+
+    image: Delivered | None
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +98,32 @@ class Delivery:
         )
         return await self._given(delivered, picture, form)
 
+    async def sketch(self, partial: Partial, form: ResponseFormat) -> Sketch:
+        """A partial image in the caller's form, its bytes as they came; none where it is a provider's link.
+
+        Raises OSError when it cannot be kept for its link.
+        """
+        content = partial.image.content
+        if isinstance(content, Link):
+            return Sketch(image=None, index=partial.index)
+        try:
+            picture = _held(content)
+            image_format = sniff(picture.head)
+            if image_format is None:
+                return Sketch(image=None, index=partial.index)
+            measured = dimensions(picture.head)
+            shown = Delivered(format=image_format, size=Size(*measured) if measured else None)
+            return Sketch(image=await self._given(shown, picture, form), index=partial.index)
+        except ValueError:  # what is no base64 is no picture; the whole image is judged by itself
+            return Sketch(image=None, index=partial.index)
+
     async def _picture(self, image: Image, deployment: Deployment, deadline: float) -> _Picture:
         content = image.content
         if isinstance(content, Link):
             data = await self._fetcher.result(content.url, deployment, deadline)
             return _Picture(None, data, data[:HEAD])
-        if isinstance(content, bytes):
-            return _Picture(None, content, content[:HEAD])
         try:
-            return _Picture(content, None, content.head(HEAD))
+            return _held(content)
         except ValueError as error:
             raise UpstreamError("The upstream's image is not valid base64.") from error
 
@@ -123,6 +148,13 @@ class Delivery:
             return replace(delivered, base64=text if text is not None else pybase64.b64encode(picture.bytes()))
         name = await self._store.put(picture.bytes(), delivered.format)
         return replace(delivered, url=self._links.url(name))
+
+
+def _held(content: Base64Image | bytes) -> _Picture:
+    """An image that lies here. Raises ValueError when its base64 is none."""
+    if isinstance(content, bytes):
+        return _Picture(None, content, content[:HEAD])
+    return _Picture(content, None, content.head(HEAD))
 
 
 async def _worked(work: Callable[..., bytes], *args: bytes) -> bytes:

@@ -8,22 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-import pybase64
-
 from app.answer import Answer, adjustments_header, facts, usage_document
-from app.delivery import Delivered
+from app.delivery import Delivered, Sketch
 from app.errors import envelope
 from providers.core.errors import PinholeError
 from providers.core.http import JSON, Buffer, Inline
 from providers.core.prices import MICRO
-from providers.core.provider import Link, Partial
-from providers.core.types import ImageFormat, Operation
+from providers.core.types import Operation
 from providers.kit.bodies import encode
-from providers.kit.images import dimensions, sniff
 
 KEEP_ALIVE_SECONDS: Final = 10.0
 KEEP_ALIVE: Final = b": keep-alive\n\n"
-_HEAD = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,24 +39,21 @@ class Frames:
         """The event family of the route."""
         return "image_generation" if self.operation is Operation.GENERATE else "image_edit"
 
-    def partial(self, state: Partial) -> list[Buffer]:
+    def partial(self, sketch: Sketch) -> list[Buffer]:
         """One partial image."""
-        content = state.image.content
-        if isinstance(content, Link):
+        image = sketch.image
+        if image is None:
             return [KEEP_ALIVE]
-        head = content[:_HEAD] if isinstance(content, bytes) else content.head(_HEAD)
-        text = pybase64.b64encode(content) if isinstance(content, bytes) else content.base64
-        measured = dimensions(head)
         name = f"{self.prefix}.partial_image"
         document: dict[str, Any] = {
             "type": name,
-            **self._shown({"b64_json": Inline(b"", base64=text)}, 0, final=False),
+            **self._shown(given(image), 0, final=False),
             "created_at": self.created,
-            "size": "x".join(map(str, measured)) if measured else "auto",
+            "size": str(image.size) if image.size else "auto",
             "quality": "auto",
             "background": "auto",
-            "output_format": (sniff(head) or ImageFormat.PNG).value,
-            "partial_image_index": state.index,
+            "output_format": image.format.value,
+            "partial_image_index": sketch.index,
         }
         return frame(name, document)
 
@@ -79,13 +71,10 @@ class Frames:
         return frame("error", {"type": "error", **envelope(error)})
 
     def _image(self, answer: Answer, image: Delivered, index: int, *, last: bool) -> dict[str, Any]:
-        given: dict[str, Any] = (
-            {"url": image.url} if image.url else {"b64_json": Inline(b"", base64=image.base64 or b"")}
-        )
         known = {"size": "auto", "quality": "auto", "background": "auto", "output_format": image.format.value}
         document: dict[str, Any] = {
             "type": f"{self.prefix}.completed",
-            **self._shown(given, index, final=True),
+            **self._shown(given(image), index, final=True),
             "created_at": self.created,
             **known,
             **facts(answer),
@@ -111,6 +100,11 @@ class Frames:
             "object": "image.generation.chunk",
             "data": [item],
         }
+
+
+def given(image: Delivered) -> dict[str, Any]:
+    """The image itself: a link, or base64 where it lies."""
+    return {"url": image.url} if image.url else {"b64_json": Inline(b"", base64=image.base64 or b"")}
 
 
 def ending(answer: Answer) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import anyio
 
 from app.answer import Answer, Failure, delivered_adjustments
 from app.capacity import Capacity
-from app.delivery import Delivered, Delivery
+from app.delivery import Delivered, Delivery, Sketch
 from app.errors import Overloaded
 from app.fallback import FALLS_BACK, Fallbacks, Way
 from app.ledger import Ledger
@@ -60,7 +60,7 @@ class Pipeline:
         self._telemetry = telemetry
         self._capacity = capacity
 
-    async def states(self, ticket: Ticket) -> AsyncIterator[Partial | Answer]:
+    async def states(self, ticket: Ticket) -> AsyncIterator[Sketch | Answer]:
         """The way of a request as the states it goes through; the last is its Answer. Raises PinholeError."""
         if not ticket.request.stream:
             yield await self.run(ticket)
@@ -77,12 +77,12 @@ class Pipeline:
             raise AssertionError("a way ends with its answer or its error")
         return answer
 
-    async def stream(self, ticket: Ticket) -> AsyncIterator[Partial | Answer]:
-        """The same way, with partial images on it: Partial as they come, last the Answer."""
+    async def stream(self, ticket: Ticket) -> AsyncIterator[Sketch | Answer]:
+        """The same way, with partial images on it: each a Sketch as it comes, last the Answer."""
         async for state in self._admitted(ticket, self._partials):
             yield state
 
-    async def _admitted(self, ticket: Ticket, make: Make) -> AsyncIterator[Partial | Answer]:
+    async def _admitted(self, ticket: Ticket, make: Make) -> AsyncIterator[Sketch | Answer]:
         """A place in flight, for as long as the request has a caller; what is wrong with it is told without one."""
         first = self.plan(ticket)
         async with self._capacity.admitted(first[1], ticket.started + ticket.seconds):
@@ -91,7 +91,7 @@ class Pipeline:
             async for state in self._ways(ticket, first, make):
                 yield state
 
-    async def _ways(self, ticket: Ticket, first: Way, make: Make) -> AsyncIterator[Partial | Answer]:
+    async def _ways(self, ticket: Ticket, first: Way, make: Make) -> AsyncIterator[Sketch | Answer]:
         """The model that was asked for, then its fallbacks, for as long as nothing can have been billed."""
         ways = self._fallbacks.ways(ticket.request, ticket.caller, first, allowed=ticket.fallback)
         async with self._spend(ticket, ways) as account:
@@ -106,15 +106,18 @@ class Pipeline:
                     if begun or account.paid or error.billed or not await account.turn():
                         raise
 
-    async def _way(self, ticket: Ticket, account: Account, make: Make) -> AsyncIterator[Partial | Answer]:
+    async def _way(self, ticket: Ticket, account: Account, make: Make) -> AsyncIterator[Sketch | Answer]:
         route, planned = account.way
+        shown = 0
         async for state in make(ticket, route, planned, account.journal):
             if isinstance(state, Partial):
-                yield state
+                sketch = await self._sketch(ticket, route, state)
+                shown += sketch.image is not None
+                yield sketch
                 continue
             account.bought(state)
             made = await self._deliver(ticket, route, planned, state)
-            yield account.delivered(self._answer(route, planned, account, state, made))
+            yield account.delivered(self._answer(account, state, made, shown))
 
     async def _images(
         self, ticket: Ticket, route: Route, planned: Plan, journal: Journal
@@ -157,6 +160,14 @@ class Pipeline:
         deadline = self._deadline(ticket, route)
         return await fan_out(calls, lambda call: self._client.perform(route.deployment, call, deadline, journal))
 
+    async def _sketch(self, ticket: Ticket, route: Route, state: Partial) -> Sketch:
+        """A partial image as the caller reads it; one that cannot be kept for its link is left out."""
+        try:
+            return await self._delivery.sketch(state, ticket.form or route.spec.response_format)
+        except OSError as error:
+            self._telemetry.trouble("store", error)
+            return Sketch(image=None, index=state.index)
+
     async def _deliver(
         self, ticket: Ticket, route: Route, planned: Plan, completed: Completed
     ) -> tuple[tuple[Delivered, ...], tuple[Failure, ...]]:
@@ -181,13 +192,12 @@ class Pipeline:
 
     def _answer(
         self,
-        route: Route,
-        planned: Plan,
         account: Account,
         completed: Completed,
         made: tuple[tuple[Delivered, ...], tuple[Failure, ...]],
+        shown: int,
     ) -> Answer:
-        images, failures = made
+        (route, planned), (images, failures) = account.way, made
         return Answer(
             created=int(self._clock.time()),
             route=route,
@@ -196,7 +206,7 @@ class Pipeline:
             failures=failures,
             usage=completed.usage,
             resolved=completed.resolved,
-            adjustments=(*planned.adjustments, *delivered_adjustments(planned, images)),
+            adjustments=(*planned.adjustments, *delivered_adjustments(planned, images, shown)),
             cost=real_cost(planned, len(images), completed.usage),
             attempts=account.journal.attempts,
             upstream_request_ids=tuple(account.journal.upstream_request_ids),

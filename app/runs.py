@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 from app.answer import Answer
+from app.delivery import Sketch
 from app.errors import KeyReused
 from providers.core.errors import PinholeError, UpstreamFailure
-from providers.core.provider import Partial
 from providers.core.types import ImageRequest
 from providers.kit.clock import Clock
 
@@ -24,7 +24,7 @@ KEPT_SECONDS: Final = 3600.0
 REPEAT_SECONDS: Final = 600.0
 KEPT_BYTES: Final = 256 * 2**20
 
-Source = Callable[[], AsyncIterator[Partial | Answer]]
+Source = Callable[[], AsyncIterator[Sketch | Answer]]
 
 
 def fingerprint(request: ImageRequest) -> str:
@@ -57,7 +57,7 @@ class Run:
     delivered: bool = False
     waiting: int = 0
     retries: int = 0
-    listeners: set[asyncio.Queue[Partial | None]] = field(default_factory=set)
+    listeners: set[asyncio.Queue[Sketch | None]] = field(default_factory=set)
 
     @property
     def running(self) -> bool:
@@ -182,10 +182,10 @@ async def outcome(run: Run, seconds: float, gone: Awaitable[None]) -> Answer | N
     raise TimeoutError
 
 
-async def states(run: Run, until: Callable[[], float]) -> AsyncIterator[Partial | Answer]:
+async def states(run: Run, until: Callable[[], float]) -> AsyncIterator[Sketch | Answer]:
     """Partial images, then the answer. Raises the run's error, or TimeoutError at the end of `until()`."""
     assert run.task is not None  # noqa: S101 - only started runs are attended
-    queue: asyncio.Queue[Partial | None] = asyncio.Queue()
+    queue: asyncio.Queue[Sketch | None] = asyncio.Queue()
     run.listeners.add(queue)
     try:
         while run.running or not queue.empty():

@@ -25,7 +25,7 @@ from app.main import create_app, image_folder, limiter, room
 from app.seams import Seams
 from app.secret import signing_secrets
 from app.settings import load
-from app.store import DiskStore, Links
+from app.store import DiskStore, ImageStore, Links
 from app.telemetry import Telemetry
 from app.telemetry.traces import tracer
 from providers.kit.clock import Clock, SystemClock
@@ -73,6 +73,7 @@ def running(
     *,
     pace: Pace = PACE,
     clock: Clock | None = None,
+    store: ImageStore | None = None,
 ) -> Iterator[Gateway]:
     """A gateway with this environment (the sandbox when none is given) and this config file's text."""
     with socket.socket() as listener:
@@ -96,7 +97,7 @@ def running(
             transport=HTTPTransport(spool),
             limiter=limiter(settings, parsed, clock, ledger, telemetry),
             ledger=ledger,
-            store=DiskStore(image_folder(settings, parsed), clock, ttl),
+            store=store or DiskStore(image_folder(settings, parsed), clock, ttl),
             links=Links(settings.public_url, found, clock, ttl),
             keys=Keys(database, found, clock),
             pace=pace,

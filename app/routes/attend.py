@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from app import answer as answers
 from app.answer import Answer
 from app.auth import Keyring
+from app.delivery import Sketch
 from app.edge import respond
 from app.errors import BadInput, NotFound
 from app.events import Frames, alive
@@ -23,7 +24,6 @@ from app.telemetry import Telemetry
 from app.ticket import Ticket
 from providers.core.errors import PinholeError, UpstreamTimeout
 from providers.core.http import Buffer
-from providers.core.provider import Partial
 from providers.core.types import ImageRequest
 from providers.kit.clock import Clock
 from providers.kit.room import cool
@@ -159,7 +159,7 @@ class Attendance:
     ) -> AsyncIterator[list[Buffer]]:
         try:
             async for state in states(run, lambda: self._left(ticket)):
-                yield frames.partial(state) if isinstance(state, Partial) else frames.completed(state)
+                yield frames.partial(state) if isinstance(state, Sketch) else frames.completed(state)
         except TimeoutError:
             raise _late(request) from None
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 
+from app.delivery import Delivery, Sketch
 from app.events import KEEP_ALIVE, Frames, alive
+from app.store import DiskStore, Links
 from providers.core.errors import Refused, UpstreamError
 from providers.core.http import Buffer
 from providers.core.provider import Image, Link, Partial
-from providers.core.types import Operation
+from providers.core.types import ImageFormat, Operation, ResponseFormat
+from providers.kit.clock import SystemClock
+from providers.kit.fetch import Fetcher
+from providers.kit.transport import HTTPTransport
 from tests.app.wire import GENERATE, post
-from tests.gateway import Gateway
+from tests.gateway import Gateway, running
 from tests.upstreams.images import png
 
 FRAMES = Frames(operation=Operation.EDIT, created=1, model="m", request_id="r")
@@ -107,17 +114,76 @@ def test_the_official_sdk_reads_the_stream(sandbox: Gateway) -> None:
     assert kinds == ["image_generation.partial_image", "image_generation.completed"]
 
 
-def test_a_partial_image_that_is_a_link_is_no_event() -> None:
+def test_a_partial_image_without_a_picture_is_no_event() -> None:
     """There is nothing to show yet, so the stream is only kept alive."""
-    assert FRAMES.partial(Partial(image=Image(content=Link("https://x/a.png")), index=0)) == [KEEP_ALIVE]
+    assert FRAMES.partial(Sketch(image=None, index=0)) == [KEEP_ALIVE]
 
 
-def test_a_partial_image_tells_its_own_size() -> None:
-    """The size is read from the picture's head."""
-    buffers = FRAMES.partial(Partial(image=Image(content=png(32, 16)), index=1))
+async def test_a_partial_image_tells_its_own_size(tmp_path: Path) -> None:
+    """The size is read from the picture's head; a provider's own link and what is no image are not shown."""
+    clock = SystemClock()
+    links = Links("http://x", [b"s"], clock, 60)
+    delivery = Delivery(DiskStore(tmp_path, clock, 60), links, Fetcher(HTTPTransport(), clock))
+
+    async def sketched(content: bytes | Link, form: ResponseFormat = ResponseFormat.B64_JSON) -> Sketch:
+        return await delivery.sketch(Partial(image=Image(content=content), index=1), form)
+
+    buffers = FRAMES.partial(await sketched(png(32, 16)))
     ((name, document),) = read(b"".join(map(bytes, buffers)).decode())
-
     assert (name, document["size"], document["output_format"]) == ("image_edit.partial_image", "32x16", "png")
+    assert document["partial_image_index"] == 1
+    for form in ResponseFormat:
+        assert (await sketched(Link("https://x/a.png"), form)).image is None
+        assert (await sketched(b"<html>", form)).image is None
+
+
+@pytest.mark.parametrize("agent", ["any/1", "speakeasy-sdk/python 0.9.0 r9s"])
+def test_partial_images_are_links_where_links_are_wanted(sandbox: Gateway, agent: str) -> None:
+    """response_format=url, or the r9s SDK's user agent: each partial image is kept and its link is in the event."""
+    wish = {"model": "sandbox/canvas", "prompt": "a", "size": "64x64", "stream": True, "partial_images": 2}
+    wish |= {"response_format": "url"} if agent == "any/1" else {}
+    text = httpx2.post(f"{sandbox.v1}/images/generations", json=wish, headers={"user-agent": agent}, timeout=30).text
+    events = [document for _, document in read(text)]
+
+    assert len({document["url"] for document in events}) == 3
+    for document in events:
+        assert "b64_json" not in document
+        kept = httpx2.get(document["url"])
+        assert (kept.status_code, kept.headers["content-type"]) == (200, "image/png")
+    assert ("data" in events[0]) == (agent != "any/1")
+
+
+class Fussy(DiskStore):
+    """A disk without room for the first `refused` images."""
+
+    def __init__(self, folder: Path, refused: int) -> None:
+        super().__init__(folder, SystemClock(), 60)
+        self.refused = refused
+
+    async def put(self, data: Buffer, image_format: ImageFormat) -> str:
+        self.refused -= 1
+        if self.refused >= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return await super().put(data, image_format)
+
+
+def test_a_full_disk_leaves_partial_images_out(tmp_path: Path) -> None:
+    """One that cannot be kept for its link is not shown and is counted; the stream goes on to its end."""
+    with running(tmp_path, store=Fussy(tmp_path / "images", 1)) as gateway:
+        answer = ask(gateway, response_format="url", partial_images=3)
+    names, documents = zip(*read(answer.text), strict=True)
+
+    assert names == ("image_generation.partial_image",) * 2 + ("image_generation.completed",)
+    assert [document["partial_image_index"] for document in documents[:2]] == [1, 2]
+    assert "partial_images;kind=delivered;from=3;to=2" in documents[-1]["pinhole"]["adjustments"]
+    assert answer.text.startswith(": keep-alive")
+
+
+def test_partial_images_that_no_call_makes_are_counted(sandbox: Gateway) -> None:
+    """Several images in one stream are made without partial ones; the end says that none came."""
+    *_, (_, last) = read(ask(sandbox, n=2, model="sandbox/partial", partial_images=1).text)
+
+    assert "partial_images;kind=delivered;from=1;to=0" in last["pinhole"]["adjustments"]
 
 
 async def source(*steps: float | bytes | Exception) -> AsyncIterator[list[Buffer]]:

@@ -42,6 +42,7 @@ def prompt_of(limit: int) -> str:
 def test_every_model_explains_itself(keyed: Gateway, spec: Any) -> None:
     """Under 20 kB with method, URL, headers and body of each call; the credential and the pictures are elided."""
     document = {"model": spec.id, "prompt": prompt_of(spec.prompt.max), "n": spec.n.per_request}
+    document |= dict.fromkeys(spec.required, prompt_of(10_000))
     path = f"{GENERATE}/explain"
     if Operation.GENERATE not in spec.operations:
         path = f"{EDIT}/explain"

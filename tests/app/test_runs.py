@@ -13,10 +13,10 @@ import httpx2
 import pytest
 
 from app.answer import Answer
+from app.delivery import Sketch
 from app.errors import KeyReused
 from app.runs import Run, Runs, fingerprint
 from providers.core.errors import PinholeError, Refused, UpstreamError
-from providers.core.provider import Image, Partial
 from providers.core.types import ImageRequest, Operation
 from providers.kit.clock import SystemClock
 from tests.gateway import Gateway, running
@@ -155,16 +155,16 @@ def run(name: str, key: str | None = None) -> Run:
     return Run(id=name, caller="c", label=name, fingerprint=fingerprint(wish()), key=key, started=0.0)
 
 
-async def failing(error: PinholeError) -> AsyncIterator[Partial | Answer]:
+async def failing(error: PinholeError) -> AsyncIterator[Sketch | Answer]:
     """A run that comes to nothing."""
     raise error
-    yield Partial(image=Image(content=b""), index=0)
+    yield Sketch(image=None, index=0)
 
 
-async def never() -> AsyncIterator[Partial | Answer]:
+async def never() -> AsyncIterator[Sketch | Answer]:
     """A run that does not end by itself."""
     await asyncio.Event().wait()
-    yield Partial(image=Image(content=b""), index=0)
+    yield Sketch(image=None, index=0)
 
 
 async def test_a_billed_failure_is_replayed_and_a_free_one_is_not() -> None:
