@@ -112,6 +112,7 @@ def _image(data: bytes | memoryview, param: str) -> InputImage:
         has_alpha=facts.has_alpha,
         orientation=facts.orientation,
         deep=facts.deep,
+        indexed=facts.indexed,
         name=param,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from providers.core import inputs, judges, output
 from providers.core.errors import Violation
-from providers.core.fate import Decision
+from providers.core.fate import Decision, Fate
 from providers.core.inputs import Fit
 from providers.core.output import Output
 from providers.core.sizes import Resolution
@@ -30,6 +30,7 @@ class Decisions:
     options: Mapping[str, Any]
     output: Output
     composite: bool
+    mask_remade: bool
     fits: tuple[Fit | None, ...]
     partial_images: int
 
@@ -70,6 +71,7 @@ def decide(request: ImageRequest, spec: ModelSpec) -> Decisions:
         options={**chosen, **encoding.options},
         output=encoding.output,
         composite=mask.value,
+        mask_remade=mask.decision is not None and mask.decision.fate is Fate.MAPPED,
         fits=fitting.fits,
         partial_images=partials.value,
     )

@@ -49,7 +49,8 @@ def judge(request: ImageRequest, spec: ModelSpec) -> Fitting:
     image, fit = changed[0]
     if fit.size != image.size:
         return Fitting(tuple(fits), (became("image", Fate.EMULATED, str(image.size), str(fit.size)),))
-    return Fitting(tuple(fits), (became("image", Fate.EMULATED, image.format.value, fit.format.value),))
+    was = "palette" if image.indexed and image.format is fit.format else image.format.value
+    return Fitting(tuple(fits), (became("image", Fate.EMULATED, was, fit.format.value),))
 
 
 def _count(request: ImageRequest, spec: ModelSpec, inputs: Inputs) -> Iterator[Decision]:
@@ -77,6 +78,14 @@ def _problems(image: InputImage, inputs: Inputs, policy: Policy) -> Iterator[Dec
         yield rejected(name, f"'{name}' is {image.size}; it must be square.", code="invalid_image_size")
 
 
+def plain_mask(mask: InputImage, inputs: Inputs) -> bool:
+    """Whether a model reads the mask's alpha as it is: in a channel of its own, of eight bits.
+
+    OpenAI's edits were seen to refuse pictures and masks that are not RGBA, LA or L (sashabaranov/go-openai#188).
+    """
+    return not mask.deep and (inputs.indexed or not mask.indexed)
+
+
 def _fit(image: InputImage, inputs: Inputs, *, masked: bool) -> Fit | None:
     size = _shrunk(image.size, inputs)
     turned = masked and image.orientation != 1
@@ -84,6 +93,7 @@ def _fit(image: InputImage, inputs: Inputs, *, masked: bool) -> Fit | None:
         image.format in inputs.formats
         and size == image.size
         and not image.deep
+        and (inputs.indexed or not image.indexed)
         and not turned
         and len(image.data) <= inputs.max_bytes
     ):

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from providers.core.fate import Decision, Fate, Judgement, became, honoured, quoted, rejected
+from providers.core.inputs import plain_mask
 from providers.core.options import SDK_DEFAULTS
 from providers.core.sizes import SQUARE, OfInput, Resolution
-from providers.core.spec import Mask, ModelSpec
-from providers.core.types import ImageRequest, Operation, Policy, Size
+from providers.core.spec import Inputs, Mask, ModelSpec
+from providers.core.types import ImageRequest, InputImage, Operation, Policy, Size
 
 
 def lenient(request: ImageRequest) -> bool:
@@ -178,11 +179,18 @@ def mask(request: ImageRequest, spec: ModelSpec) -> Judgement[bool]:
         message = "'mask' has no transparent pixel: transparent means edit here."
         return Judgement(value=False, decision=rejected("mask", message, code="invalid_mask"))
     if spec.mask is Mask.NATIVE:
-        return Judgement(value=False, decision=honoured("mask"))
+        return Judgement(value=False, decision=_native(request.mask, spec))
     if spec.mask is Mask.EMULATED and "mask" not in request.forbid_emulation:
         return Judgement(value=True, decision=became("mask", Fate.EMULATED))
     message = f"{quoted(spec.id)} does not support masks."
     return Judgement(value=False, decision=rejected("mask", message, code="unsupported_parameter"))
+
+
+def _native(mask: InputImage, spec: ModelSpec) -> Decision:
+    """The model's own mask: as it is, or with its alpha in a channel of eight bits where only that is read."""
+    if plain_mask(mask, spec.inputs or Inputs()):
+        return honoured("mask")
+    return became("mask", Fate.MAPPED, "palette" if mask.indexed else "deep", "rgba")
 
 
 def _no_mask(spec: ModelSpec) -> Decision:

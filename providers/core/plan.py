@@ -106,7 +106,7 @@ def plan(request: ImageRequest, spec: ModelSpec, noted: tuple[Adjustment, ...] =
         adjustments=(*noted, *_adjustments(decisions.fates)),
         output=decisions.output,
         mask=request.mask if decisions.composite else None,
-        fits=decisions.fits if any(decisions.fits) else (),
+        fits=decisions.fits if any(decisions.fits) or decisions.mask_remade else (),
         cost=cost(request, spec, decisions),
     )
 

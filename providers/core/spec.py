@@ -60,7 +60,8 @@ class ImageCount:
 class Inputs:
     """What input images an edit takes. Bytes are of one image; `square` is DALL-E 2's rule.
 
-    With `mask_required` the model edits only where a mask, or transparency of the image itself, says so.
+    `indexed` says that palettes are known to be taken. With `mask_required` the model edits only where a mask, or
+    transparency of the image itself, says so.
     """
 
     count: int = 1
@@ -71,6 +72,7 @@ class Inputs:
     max_pixels: int = 2**28
     max_elongation: float = 16384.0
     square: bool = False
+    indexed: bool = False
     mask_required: bool = False
 
 

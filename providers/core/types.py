@@ -146,7 +146,8 @@ class InputImage:
     """An image of the caller, checked by structure: its bytes and what its header says.
 
     `data` is a buffer of the received body (or of a spooled file), never a copy made for convenience.
-    `width` and `height` are upright, after EXIF orientation. `deep` is more than eight bits a channel, or CMYK.
+    `width` and `height` are upright, after EXIF orientation. `deep` is more than eight bits a channel, or CMYK;
+    `indexed` pixels are places in a palette.
     """
 
     data: bytes | memoryview = field(repr=False)
@@ -156,6 +157,7 @@ class InputImage:
     has_alpha: bool = False
     orientation: int = 1
     deep: bool = False
+    indexed: bool = False
     name: str = "image"
     digest: str = ""
 

@@ -27,6 +27,16 @@ def to_luminance(mask_png: bytes | memoryview) -> bytes:
     return _png(ImageChops.invert(_alpha(_asked(mask_png, "mask"))))
 
 
+def plain(mask_png: bytes | memoryview) -> bytes:
+    """A mask of the same alpha as RGBA PNG of eight bits, its colours black. Raises InvalidRequest."""
+    from PIL import Image  # noqa: PLC0415 - loaded for masks only
+
+    keep = _alpha(_asked(mask_png, "mask"))
+    black = Image.new("RGBA", keep.size, (0, 0, 0, OPAQUE))
+    black.putalpha(keep)
+    return _png(black)
+
+
 def has_hole(mask_png: bytes | memoryview) -> bool:
     """Whether any pixel is not wholly opaque. Raises InvalidRequest."""
     return _transparent(_asked(mask_png, "mask"))

@@ -11,18 +11,24 @@ from providers.core.errors import InvalidRequest, Violation
 from providers.core.inputs import Fit
 from providers.core.plan import Call
 from providers.core.types import ImageFormat, InputImage, Size
+from providers.kit.mask import plain
 
 ROUNDS: Final = 12
 SHRINK: Final = 0.8
 
 
 def prepared(calls: Sequence[Call], fits: Sequence[Fit | None]) -> tuple[Call, ...]:
-    """The calls with every image fitted once, and the mask resized where its image was. Raises InvalidRequest."""
+    """The calls with every image fitted once, the mask's alpha in a channel, its size that of the first image.
+
+    Raises InvalidRequest.
+    """
     first = calls[0]
     images = tuple(
         image if fit is None else fitted(image, fit) for image, fit in zip(first.images, fits, strict=True)
     )
     mask = first.mask
+    if mask is not None and (mask.indexed or mask.deep):
+        mask = replace(mask, data=plain(mask.data), orientation=1, indexed=False, deep=False)
     if mask is not None and images[0].size != mask.size:
         mask = fitted(mask, Fit(format=ImageFormat.PNG, size=images[0].size, max_bytes=mask_limit(mask)))
     return tuple(replace(call, images=images, mask=mask) for call in calls)
@@ -57,6 +63,7 @@ def fitted(image: InputImage, fit: Fit) -> InputImage:
         height=size.height,
         orientation=1,
         deep=False,
+        indexed=False,
         has_alpha=image.has_alpha and fit.format is not ImageFormat.JPEG,
     )
 

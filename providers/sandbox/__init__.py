@@ -48,7 +48,7 @@ def _row(behaviour: str, note: str, *, per_call: int = 10) -> ModelSpec:
             "moderation": Choice.of("auto", "low"),
             "input_fidelity": Choice.of("low", "high"),
         },
-        inputs=Inputs(count=16),
+        inputs=Inputs(count=16, indexed=True),
         mask=Mask.NATIVE,
         streams=True,
         partial_images=3,

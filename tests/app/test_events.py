@@ -205,9 +205,22 @@ async def gathered(stream: AsyncIterator[list[Buffer]], into: list[list[Buffer]]
 
 async def test_silence_is_filled_with_comments() -> None:
     """While nothing comes, a comment goes out now and then; what comes is passed on in order."""
-    got = [buffers async for buffers in alive(source(b"1", 0.12, b"2", b"3"), seconds=0.05)]
+    quiet = asyncio.Event()
 
-    assert got == [[b"1"], [KEEP_ALIVE], [KEEP_ALIVE], [b"2"], [b"3"]]
+    async def slow() -> AsyncIterator[list[Buffer]]:
+        yield [b"1"]
+        await quiet.wait()
+        yield [b"2"]
+        yield [b"3"]
+
+    got = []
+    async for buffers in alive(slow(), seconds=0.02):
+        got.append(buffers)
+        if got.count([KEEP_ALIVE]) == 2:
+            quiet.set()
+
+    assert got[:3] == [[b"1"], [KEEP_ALIVE], [KEEP_ALIVE]]
+    assert [buffers for buffers in got if buffers != [KEEP_ALIVE]] == [[b"1"], [b"2"], [b"3"]]
 
 
 @pytest.mark.parametrize("before", [(), (b"1",), (b"1", 0.03)])

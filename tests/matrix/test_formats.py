@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import openai
 import pytest
+from PIL import Image
 
 from providers.kit.images import inspect
 from tests.matrix.bench import FORMATS, FORMS, HOLE, SIZE, Bench, alike, ask, outside, picture, same_outside, shown
-from tests.upstreams.images import mask_png, png
+from tests.upstreams.images import encode, mask_png, pixels, png
 
 EVERY_FORM = pytest.mark.parametrize("form", FORMS)
 EVERY_FORMAT = pytest.mark.parametrize("wanted", FORMATS)
@@ -85,3 +87,30 @@ def test_masked_edit(bench: Bench, which: str, wanted: str, form: str) -> None:
         assert same_outside(PHOTO, plain)
         assert alike(outside(PHOTO), outside(data))
         assert wanted != "png" or same_outside(PHOTO, data)
+
+
+@pytest.mark.parametrize("which", ["masks", "edits"])
+def test_palettes(bench: Bench, which: str) -> None:
+    """An indexed photo, and a mask whose hole is one transparent colour of a palette, do what plain ones do."""
+    model = getattr(bench.vendor, which)
+    if model is None or (which == "edits" and model == bench.vendor.masks):
+        pytest.skip("the provider has no such model, or it was tried as the other one")
+    limits: Any = bench.client.models.retrieve(model).model_extra
+    edit: Any = bench.client.images.with_raw_response.edit
+    asked: dict[str, Any] = {"model": model, "prompt": "a red kite", "response_format": "b64_json"}
+    photo = pixels(PHOTO).quantize(16)
+    if limits["constraints"]["mask"] == "none":
+        raw = edit(**asked, image=("p.png", encode(photo, "png")))
+    else:
+        hole = Image.new("P", photo.size, 1)
+        hole.putpalette([0, 0, 0, 255, 255, 255])
+        hole.paste(0, HOLE)
+        out = io.BytesIO()
+        hole.save(out, "png", transparency=0)
+        plain = edit(**asked, image=("p.png", encode(photo.convert("RGB"), "png")), mask=("m.png", MASK))
+        raw = edit(**asked, image=("p.png", encode(photo, "png")), mask=("m.png", out.getvalue()))
+        assert alike(picture(plain.parse(), "b64_json"), picture(raw.parse(), "b64_json"))
+        native = limits["constraints"]["mask"] == "native"
+        assert ('mask;kind=mapped;from="palette"' in raw.headers["pinhole-adjustments"]) == native
+    assert 'image;kind=emulated;from="palette";to="png"' in raw.headers["pinhole-adjustments"]
+    assert inspect(picture(raw.parse(), "b64_json")).width

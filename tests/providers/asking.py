@@ -28,6 +28,7 @@ def sent(data: bytes, name: str = "image") -> InputImage:
         height=upright.height,
         has_alpha=image.has_transparency_data,
         orientation=image.getexif().get(0x0112, 1),
+        indexed=image.mode == "P" and image.format == "PNG",
         name=name,
     )
 

@@ -18,7 +18,7 @@ class ImageFacts:
     """What an image's headers say.
 
     `width` and `height` in pixels as stored, `bytes` the length of the whole buffer, `trailing` of what stands after
-    the image's end in it.
+    the image's end in it. `indexed` pixels are places in a palette.
     """
 
     format: ImageFormat
@@ -27,6 +27,7 @@ class ImageFacts:
     has_alpha: bool = False
     animated: bool = False
     deep: bool = False
+    indexed: bool = False
     orientation: int = 1
     bytes: int
     trailing: int = 0

@@ -60,6 +60,8 @@ IMAGES = st.builds(
     width=st.sampled_from([64, 512, 1024, 4000]),
     height=st.sampled_from([64, 512, 1024, 4000]),
     has_alpha=st.booleans(),
+    deep=st.booleans(),
+    indexed=st.booleans(),
 )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from providers.core.errors import InvalidRequest, UpstreamError
-from providers.kit.mask import composite, has_hole, to_luminance
+from providers.kit.mask import composite, has_hole, plain, to_luminance
 from tests.upstreams.images import encode, jpeg, mask_png, picture, pixels, png
 
 
@@ -212,3 +212,14 @@ def test_formats_mix() -> None:
     made = pixels(composite(base, jpeg(16, 16), mask_png(16, 16, (0, 0, 4, 4))))
     assert made.format == "PNG"
     assert made.getpixel((10, 10)) == pixels(base).convert("RGB").getpixel((10, 10))
+
+
+def test_a_plain_mask_keeps_its_alpha_alone() -> None:
+    """A palette's transparency becomes a channel, and colours that nobody reads become black."""
+    image = palette(1)
+    image.putpixel((0, 0), 3)
+    out = BytesIO()
+    image.save(out, "png", transparency=3)
+    made = pixels(plain(out.getvalue()))
+    assert made.mode == "RGBA"
+    assert [made.getpixel((x, 0)) for x in (0, 1)] == [(0, 0, 0, 0), (0, 0, 0, 255)]

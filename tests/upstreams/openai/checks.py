@@ -140,8 +140,16 @@ def _check_images(wish: Wish, rules: Rules) -> None:
     for picture in wish.images:
         _check_bytes(picture, rules.image_below)
         image = picture.opened()
+        _check_mode(picture, image.mode)
         if not rules.gpt and (image.format != "PNG" or image.width != image.height):
             raise image_user_error("The image must be a square PNG.", "invalid_image_file", picture.param)
+
+
+def _check_mode(picture: Picture, mode: str) -> None:
+    """No palettes: seen of the DALL-E edits (sashabaranov/go-openai#188), unverified for GPT models."""
+    if mode == "P":
+        message = f"Invalid input image - format must be in ['RGBA', 'LA', 'L'], got {mode}."
+        raise image_user_error(message, "invalid_image_file", picture.param)
 
 
 def _check_mask(wish: Wish) -> None:
@@ -151,6 +159,7 @@ def _check_mask(wish: Wish) -> None:
     _check_bytes(wish.mask, 4 * MB)
     mask = wish.mask.opened()
     first = wish.images[0].opened()
+    _check_mode(wish.mask, mask.mode)
     if mask.format != "PNG" or not mask.has_transparency_data:
         message = "The mask must be a PNG with an alpha channel."
         raise image_user_error(message, "invalid_image_file", "mask")
