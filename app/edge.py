@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -99,9 +100,9 @@ def install(app: FastAPI, telemetry: Telemetry) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == 404:  # noqa: PLR2004
+        if error.status_code == HTTPStatus.NOT_FOUND:
             return respond(errors.NotFound(f"Nothing lives at {request.url.path[:200]}."))
-        if error.status_code == 405:  # noqa: PLR2004
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = (error.headers or {}).get("Allow", "")
             answer = respond(errors.MethodNotAllowed(f"{request.method} is not allowed here; use {allowed}."))
             answer.headers["allow"] = allowed

@@ -195,6 +195,7 @@ def create_app(
     for part in (attendance, images, models):
         app.include_router(part.router(), prefix="/v1")
         app.include_router(part.router(), include_in_schema=False)
+    app.include_router(images.azure())
     if chosen.keys is not None:
         admin = Admin(keyring=keys, keys=chosen.keys, ledger=chosen.ledger, clock=chosen.clock)
         app.include_router(admin.router())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -63,6 +63,17 @@ class Images:
                 )
         return router
 
+    def azure(self) -> APIRouter:
+        """Both routes where the OpenAI SDK's Azure class looks for them (openai-python 3.54).
+
+        The path names the model; `api-version` is not read.
+        """
+        router = APIRouter(prefix="/openai/deployments/{model:path}", include_in_schema=False)
+        for path, operation in (("generations", Operation.GENERATE), ("edits", Operation.EDIT)):
+            handler = self._handler(operation, explain=False)
+            router.add_api_route(f"/images/{path}", handler, methods=["POST"], response_class=Response)
+        return router
+
     def _handler(self, operation: Operation, *, explain: bool) -> Any:
         async def handle(request: Request) -> Response:
             ticket = await self._ticket(request, operation)
@@ -78,6 +89,7 @@ class Images:
         request.state.caller = caller.id
         started = self.clock.now()
         wish = await self._read(request, operation, caller)
+        wish = replace(wish, model=request.path_params.get("model") or wish.model)
         return Ticket(
             request_id=secrets.token_hex(16),
             caller=caller,

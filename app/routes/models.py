@@ -30,6 +30,8 @@ class Models:
         router.add_api_route("/models", self.all, methods=["GET"], summary=listing, responses=describe.MODELS)
         path = "/models/{model:path}"
         router.add_api_route(path, self.one, methods=["GET"], summary=single, responses=describe.MODEL)
+        router.add_api_route("/models", self.all, methods=["HEAD"], include_in_schema=False)
+        router.add_api_route(path, self.one, methods=["HEAD"], include_in_schema=False)
         return router
 
     async def all(self, request: Request, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the query's name

@@ -161,7 +161,7 @@ def option(param: str, value: object, request: ImageRequest, spec: ModelSpec) ->
         where = " in generations" if param in spec.edit_options else ""
         message = f"{quoted(spec.id)} does not support '{param}'{where}."
         return rejected(param, message, code="unknown_parameter")
-    said = "" if isinstance(value, str) and len(value) > 60 else f" was {quoted(value)};"  # noqa: PLR2004
+    said = "" if isinstance(value, str) and len(value) > 60 else f" was {quoted(value)};"  # noqa: PLR2004 - a text is not told back
     message = f"'{param}'{said} {quoted(spec.id)} takes {rule.describe()}."
     return rejected(param, message, nearest=None if nearest is None else str(nearest))
 

@@ -47,7 +47,7 @@ _LONGEST = 500
 
 def class_for(status: int) -> type[UpstreamFailure]:
     """The class that a bare status means; UpstreamError for what has no class of its own."""
-    return BY_STATUS.get(status, UpstreamBadRequest if 400 <= status < 500 else UpstreamError)  # noqa: PLR2004
+    return BY_STATUS.get(status, UpstreamBadRequest if 400 <= status < 500 else UpstreamError)  # noqa: PLR2004 - HTTP's classes
 
 
 def clean(message: object, fallback: str) -> str:
@@ -108,7 +108,7 @@ def failure(
 
 def unreadable(response: HTTPResponse, *, provider: str, why: str = "cannot be read") -> UpstreamFailure:
     """An answer that is not what the provider documents: by its status when it failed, else UpstreamError."""
-    ok = response.status < 400  # noqa: PLR2004
+    ok = response.status < 400  # noqa: PLR2004 - HTTP's classes
     kind = UpstreamError if ok else class_for(response.status)
     message = f"The answer of {provider} {why}." if ok else None
     return failure(kind, response, provider=provider, message=message)

@@ -184,6 +184,15 @@ def test_a_request_id_of_another_form_is_replaced(sandbox: Gateway, given: str) 
     assert found.startswith("req_")
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/models", "/v1/models/gpt-image-2"])
+def test_models_answer_head(sandbox: Gateway, path: str) -> None:
+    """HEAD has GET's headers and no body."""
+    head, whole = ask(sandbox, "HEAD", path), ask(sandbox, "GET", path)
+
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),
     [
@@ -192,6 +201,7 @@ def test_a_request_id_of_another_form_is_replaced(sandbox: Gateway, given: str) 
         ("PUT", EDIT, 405, "POST"),
         ("DELETE", "/v1/models/gpt-image-2", 405, "GET"),
         ("OPTIONS", "/v1/models", 405, "GET"),
+        ("GET", "/openai/deployments/gpt-image-2/images/generations", 405, "POST"),
         ("POST", "/v1/images/variations", 404, None),
         ("POST", "/v1/chat/completions", 404, None),
         ("GET", "/nowhere", 404, None),
