@@ -18,7 +18,7 @@ from app import config as config_file
 from app.caller import Wish, ask, explained, saved
 from app.main import create_app
 from app.registry import Registry
-from app.settings import Settings, SettingsError
+from app.settings import Settings, SettingsError, masked
 from app.settings import load as load_settings
 from app.telemetry import configure_logging
 from providers import discover
@@ -86,7 +86,7 @@ def check() -> None:
         "providers_with_credential": names,
         "config": json.loads(config.model_dump_json(exclude_defaults=True)),
     }
-    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    typer.echo(masked(json.dumps(shown, indent=2, ensure_ascii=False)))
 
 
 @cli.command()

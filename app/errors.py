@@ -80,6 +80,7 @@ class Row:
 
 
 INVALID: Final = "invalid_request_error"
+LONGEST_PARAM: Final = 80  # an unknown parameter's name is the caller's, of any length
 # The most specific class of an error's ancestry that stands here decides.
 TABLE: Final[dict[type[BaseException], Row]] = {
     BadInput: Row(400, INVALID, None, own_code=True),
@@ -127,11 +128,13 @@ def envelope(error: PinholeError) -> dict[str, Any]:
     body: dict[str, Any] = {
         "message": error.message,
         "type": shown.type,
-        "param": error.param,
+        "param": error.param and error.param[:LONGEST_PARAM],
         "code": (error.code if shown.own_code and error.code else shown.code),
     }
     if isinstance(error, core.InvalidRequest) and len(error.violations) > 1:
-        body["violations"] = [{"param": v.param, "message": v.message, "code": v.code} for v in error.violations]
+        body["violations"] = [
+            {"param": v.param[:LONGEST_PARAM], "message": v.message, "code": v.code} for v in error.violations
+        ]
     if isinstance(error, core.Refused):
         body["moderation_details"] = {
             "moderation_stage": error.stage or "unknown",

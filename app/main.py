@@ -35,7 +35,7 @@ from app.routes.models import Models
 from app.runs import Runs
 from app.seams import Seams
 from app.secret import signing_secrets
-from app.settings import Settings, SettingsError, refuse_open_door
+from app.settings import Settings, SettingsError, masked, refuse_open_door
 from app.store import DiskStore, ImageStore, Links
 from app.telemetry import Telemetry
 from app.telemetry.traced import Traced
@@ -110,8 +110,8 @@ def limiter(settings: Settings, config: Config, clock: Clock, ledger: Ledger, te
 
     try:
         client = connect(settings.redis_url)
-    except ValueError as error:
-        raise SettingsError(f"REDIS_URL cannot be used: {error}.") from None
+    except ValueError:  # its text repeats parts of the URL, which may be of the password
+        raise SettingsError("REDIS_URL cannot be used; it must look like redis://:password@host:6379/0.") from None
     share = config.redis.share if config.redis.on_loss == "open" else None
     telemetry.limiter_is("redis", away="closed" if share is None else "fallback")
     return GuardedLimiter(RedisLimiter(client, spent), clock, telemetry.limiter_lost, share=share, spent=spent)
@@ -129,7 +129,7 @@ def image_store(settings: Settings, config: Config, clock: Clock) -> ImageStore:
     except ModuleNotFoundError:
         raise SettingsError(f"storage.url is '{url}'; that needs the extra 'bucket': pinhole[bucket].") from None
     except ValueError as error:
-        raise SettingsError(f"storage.url is '{url}', which cannot be used: {error}.") from None
+        raise SettingsError(masked(f"storage.url is '{url}', which cannot be used: {error}.")) from None
 
 
 def image_folder(settings: Settings, config: Config) -> Path:

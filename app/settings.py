@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,14 @@ from providers.core.types import Policy
 
 MIB = 2**20
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+_USERINFO = re.compile(r"(\w://)[^/\s\"']*@")
+
+
+def masked(text: str) -> str:
+    """The text with names and passwords taken out of its URLs."""
+    return _USERINFO.sub(r"\1***@", text)
 
 
 class SettingsError(Exception):

@@ -32,7 +32,7 @@ def engine(settings: Settings) -> AsyncEngine:
     driver = DRIVERS.get(scheme.partition("+")[0], "unknown")
     try:
         url = make_url(f"{driver}:{rest}")
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         url = make_url("unknown://")
     if driver == "unknown" or url.drivername == "unknown":
         raise SettingsError("DATABASE_URL must start with postgresql:// or sqlite:///.")
