@@ -298,6 +298,5 @@ async def _whole(answer: Answer) -> HTTPResponse:
 def _last(states: list[Partial | Completed]) -> Completed:
     done = [state for state in states if isinstance(state, Completed)]
     if not done:
-        response = HTTPResponse(status=500)
-        raise failure(UpstreamError, response, provider="local", message="Nothing was drawn.")
+        raise failure(UpstreamError, HTTPResponse(status=500), provider="local", message="Nothing was drawn.")
     return done[-1]

@@ -123,7 +123,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"image": "x"}, "image", "Unknown parameter: 'image'"),
     ({"mask": {"image_url": "x"}}, "mask", "Unknown parameter: 'mask'"),
     ({"file_id": "file-1"}, "file_id", "Unknown parameter"),
-    ({"x" * 5000: 1}, "x" * 5000, "Unknown parameter"),
+    ({"x" * 5000: 1}, "x" * 80, "Unknown parameter"),
 ]
 
 
