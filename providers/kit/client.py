@@ -20,7 +20,7 @@ from providers.kit import sse
 from providers.kit.bodies import encode
 from providers.kit.clock import Clock
 from providers.kit.failures import failure, retry_after
-from providers.kit.hide import hidden, hide, secrets_of
+from providers.kit.hide import hidden, hide
 from providers.kit.retry import RetryRule
 from providers.kit.room import cool
 from providers.kit.transport import Answer, Transport, WireRequest
@@ -44,11 +44,6 @@ class Deployment:
         """Scheme, host and port."""
         parts = urlsplit(self.base_url)
         return (parts.scheme, parts.hostname or "", parts.port)
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not be shown, though an upstream may repeat it."""
-        return secrets_of(self.key, self.base_url)
 
     def owns(self, url: str) -> bool:
         """Whether a URL is of this deployment's own origin."""
@@ -112,7 +107,7 @@ class Client:
             try:
                 return await self._once(deployment, call, deadline, journal)
             except UpstreamFailure as error:
-                waited += await self._again(hide(error, deployment.secrets), deadline, journal, (tries, waited))
+                waited += await self._again(hide(error, deployment), deadline, journal, (tries, waited))
                 self._watch.again(provider.name)
 
     async def _again(
@@ -148,8 +143,8 @@ class Client:
                     yield state
             except UpstreamFailure as error:
                 if begun:
-                    raise hide(error, deployment.secrets) from None
-                waited += await self._again(hide(error, deployment.secrets), deadline, journal, (tries, waited))
+                    raise hide(error, deployment) from None
+                waited += await self._again(hide(error, deployment), deadline, journal, (tries, waited))
                 self._watch.again(provider.name)
             else:
                 return
@@ -202,7 +197,7 @@ class Client:
     ) -> Completed:
         pace = 1.0
         while isinstance(outcome, Poll):
-            journal.note(hidden(outcome.task_id, deployment.secrets))
+            journal.note(hidden(outcome.task_id, deployment))
             wait = min(outcome.after * pace, max(outcome.after, SLOWEST_POLL_SECONDS))
             if self._clock.now() + wait >= deadline:
                 await self._cancel(deployment, outcome)
@@ -212,9 +207,9 @@ class Client:
             outcome = await self._ask(deployment, call, outcome, deadline)
         if isinstance(outcome, Failed):
             raise outcome.error
-        journal.note(hidden(outcome.upstream_request_id or "", deployment.secrets))
+        journal.note(hidden(outcome.upstream_request_id or "", deployment))
         for failed in outcome.failures:
-            hide(failed, deployment.secrets)
+            hide(failed, deployment)
         return outcome
 
     async def _ask(self, deployment: Deployment, call: Call, poll: Poll, deadline: float) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from providers.core.errors import UpstreamFailure
@@ -14,25 +14,37 @@ _SHOWN: Final = ("message", "param", "code", "upstream_code", "upstream_request_
 F = TypeVar("F", bound=UpstreamFailure)
 
 
-def secrets_of(key: str, base_url: str) -> tuple[str, ...]:
-    """What of an account must not be shown: its key, and the password in its address; longest first."""
-    password = unquote(urlsplit(base_url).password or "") if "@" in base_url else ""
-    return tuple(sorted((secret for secret in (key, password) if len(secret) >= _SHORTEST), key=len, reverse=True))
+class Account(Protocol):
+    """What holds secrets: a key, and perhaps a password in the address."""
+
+    @property
+    def key(self) -> str:
+        """Empty where there is none."""
+
+    @property
+    def base_url(self) -> str:
+        """Where it lives."""
 
 
-def hidden(text: str, secrets: tuple[str, ...]) -> str:
-    """The text without the secrets, and without the beginning of one that a limit of length has cut."""
-    for secret in secrets:
+def hidden(text: str, account: Account) -> str:
+    """The text without the account's secrets, and without the beginning of one that a limit of length has cut."""
+    for secret in _secrets(account):
         text = text.replace(secret, MASK)
         cut = next((n for n in range(len(secret) - 1, _SHORTEST - 1, -1) if text.endswith(secret[:n])), 0)
         text = text[: len(text) - cut] + MASK if cut else text
     return text
 
 
-def hide(error: F, secrets: tuple[str, ...]) -> F:
+def hide(error: F, account: Account) -> F:
     """The same error with nothing secret in what is shown of it."""
     for name in _SHOWN:
         if isinstance(value := getattr(error, name), str):
-            setattr(error, name, hidden(value, secrets))
+            setattr(error, name, hidden(value, account))
     error.args = (error.message,)
     return error
+
+
+def _secrets(account: Account) -> list[str]:
+    """Longest first, so that none hides a part of another."""
+    password = unquote(urlsplit(account.base_url).password or "") if "@" in account.base_url else ""
+    return sorted((secret for secret in (account.key, password) if len(secret) >= _SHORTEST), key=len, reverse=True)
