@@ -5,7 +5,7 @@ TEST := $(VENV)/.installed-test
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz check fmt docs live lock bench bench-quick
+.PHONY: help run demo test fuzz limits-long check fmt docs live lock bench bench-quick
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ test: $(TEST) ## Installs what the tests need (a redis-server and PostgreSQL inc
 
 fuzz: $(TEST) ## Feeds the readers of foreign bytes for long: PINHOLE_FUZZ_EXAMPLES (20000) inputs for each property
 	@PINHOLE_FUZZ_EXAMPLES=$${PINHOLE_FUZZ_EXAMPLES:-20000} $(BIN)/pytest -n 2 --timeout=0 tests/fuzz
+
+limits-long: $(TEST) ## Limits and ledger for long: exact admission for a minute over three gateways, 1,000 requests with kills
+	@tests/ensure-services.sh
+	@PINHOLE_LIMITS_SECONDS=$${PINHOLE_LIMITS_SECONDS:-60} PINHOLE_LIMITS_GATEWAYS=$${PINHOLE_LIMITS_GATEWAYS:-3} \
+		PINHOLE_KILL_REQUESTS=$${PINHOLE_KILL_REQUESTS:-1000} PINHOLE_MACHINE_EXAMPLES=$${PINHOLE_MACHINE_EXAMPLES:-500} \
+		$(BIN)/pytest --timeout=0 tests/limits
 
 check: $(TEST) ## Lints, checks the formatting, the types and the import contracts
 	@$(BIN)/ruff check

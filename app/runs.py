@@ -74,7 +74,7 @@ class Run:
     @property
     def orphan(self) -> bool:
         """Paid for, or being paid for, and nobody has it."""
-        return not self.delivered and ((self.running and self.waiting == 0) or (not self.running and self.replayable))
+        return not self.delivered and self.waiting == 0 and (self.running or self.replayable)
 
     @property
     def weight(self) -> int:

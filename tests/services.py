@@ -1,10 +1,11 @@
-"""A real PostgreSQL of the tests' own: in a temporary folder, as an unprivileged user, on loopback."""
+"""Real servers of the tests' own, on loopback: PostgreSQL as an unprivileged user, Redis and its sentinels."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Self
 
 FOLDERS = ("/usr/lib/postgresql", "/usr/local/bin", "/usr/local/pgsql/bin", "/usr/bin")
 
@@ -44,6 +46,7 @@ def postgres() -> Iterator[str]:
     server = subprocess.Popen([*command, "-F"], user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
     try:
         _wait(port)
+        time.sleep(0.3)  # it listens before it answers
         yield f"postgresql://pinhole@127.0.0.1:{port}/postgres"
     finally:
         server.terminate()
@@ -68,7 +71,47 @@ def _wait(port: int) -> None:
     for _ in range(300):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                time.sleep(0.3)
                 return
         time.sleep(0.05)
-    raise AssertionError("postgres did not start")
+    raise AssertionError("the server did not start")
+
+
+class RedisServer:
+    """A redis-server of the test's own, that can be stopped and started again on its port, without its data."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Returns when it listens."""
+        found = shutil.which("redis-server")
+        assert found, "redis-server is missing: run tests/ensure-services.sh"
+        port = () if "--tls-port" in self._options else ("--port", str(self.port))
+        where = ("--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder))
+        options = [option.format(port=self.port) for option in self._options]
+        self._process = subprocess.Popen([found, *options, *port, *where], stdout=subprocess.DEVNULL)  # noqa: S603 - ours
+        _wait(self.port)
+        return self
+
+    def stop(self) -> None:
+        """Ends the process this object started."""
+        if self._process:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Stop it in the middle of everything, its port open, or let it go on."""
+        assert self._process, "the server was not started"
+        self._process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

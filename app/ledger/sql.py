@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Final
 
-from sqlalchemy import Integer, and_, case, func, insert, select, text, update
+from sqlalchemy import Integer, and_, case, delete, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -21,6 +21,8 @@ from providers.kit.clock import Clock
 
 HEARTBEAT_SECONDS: Final = 10.0
 DEAD_SECONDS: Final = 60.0
+FORGOTTEN_SECONDS: Final = 86_400.0
+AGAIN_SECONDS: Final = 0.5
 GROUP: Final = 256
 SETTLE_SECONDS: Final = 0.25
 
@@ -38,13 +40,16 @@ class SQLLedger:
         hash_users: bool = True,
         pepper: bytes = b"",
         watch: LedgerWatch | None = None,
+        dead_seconds: float = DEAD_SECONDS,
     ) -> None:
+        """An instance that did not beat for `dead_seconds` is dead."""
         self.engine = engine
         self.instance = secrets.token_hex(8)
         self._clock = clock
         self._hash_users = hash_users
         self._pepper = pepper
         self._watch = watch
+        self._dead_seconds = dead_seconds
         self._jobs: asyncio.Queue[Job | None] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -132,29 +137,33 @@ class SQLLedger:
 
     async def sweep(self) -> int:
         """Rows that an instance left open when it died become unknown; returns how many."""
-        now = self._clock.time()
-        alive = select(instances.c.id).where(instances.c.heartbeat >= now - DEAD_SECONDS)
+        alive = select(instances.c.id).where(instances.c.heartbeat >= self._now() - self._dead_seconds)
         left = and_(requests.c.state == State.RESERVED.value, requests.c.instance.not_in(alive))
+        ended = {"state": State.UNKNOWN.value, "settled": self._clock.time(), "error": "instance died"}
         async with self.engine.begin() as connection:
-            changed = await connection.execute(
-                update(requests).where(left).values(state=State.UNKNOWN.value, settled=now, error="instance died")
-            )
+            changed = await connection.execute(update(requests).where(left).values(**ended))
+            await connection.execute(delete(instances).where(instances.c.heartbeat < self._now() - FORGOTTEN_SECONDS))
         if changed.rowcount and self._watch:
             self._watch.swept(changed.rowcount)
         return changed.rowcount
 
     async def _write(self) -> None:
-        while (first := await self._jobs.get()) is not None:
-            group = [first]
-            while len(group) < GROUP and not self._jobs.empty():
+        """Until closed. Settlements that failed go first in the next group: what was paid is never dropped."""
+        owed: list[Job] = []
+        open_ = True
+        while open_:
+            group = owed
+            if owed:
+                await self._clock.sleep(AGAIN_SECONDS)
+            else:
+                group, open_ = ([first], True) if (first := await self._jobs.get()) else ([], False)
+            while open_ and len(group) < GROUP and not self._jobs.empty():
                 job = self._jobs.get_nowait()
-                if job is None:
-                    self._jobs.put_nowait(None)
-                    break
-                group.append(job)
-            await self._commit(group)
+                group, open_ = ([*group, job], True) if job else (group, False)
+            owed = await self._commit(group) if group else []
 
-    async def _commit(self, group: Sequence[Job]) -> None:
+    async def _commit(self, group: Sequence[Job]) -> list[Job]:
+        """Write a group in one transaction; returns what is to be tried again."""
         failure: Overloaded | None = None
         try:
             async with self.engine.begin() as connection:
@@ -163,39 +172,42 @@ class SQLLedger:
                     await connection.execute(insert(requests), opened)
                 for kind, row, _ in group:
                     if kind == "settle":
-                        await connection.execute(
-                            update(requests).where(requests.c.request_id == row["request_id"]).values(**row)
-                        )
+                        mine = requests.c.request_id == row["request_id"]
+                        await connection.execute(update(requests).where(mine).values(**row))
         except (SQLAlchemyError, OSError, TimeoutError):
             failure = Overloaded("The ledger cannot be written now.")
             if self._watch:
                 self._watch.unwritten(len(group))
-            await self._again([job for job in group if job[0] == "settle"])
         for kind, _, done in group:
             if done is None or done.done() or (failure and kind == "settle"):
                 continue
             done.set_exception(failure) if failure else done.set_result(None)
-
-    async def _again(self, settled: Sequence[Job]) -> None:
-        """What was paid is never dropped from the books: settlements wait for the database to come back."""
-        if settled:
-            await self._clock.sleep(0.5)
-            for job in settled:
-                self._jobs.put_nowait(job)
+        return [job for job in group if job[0] == "settle"] if failure else []
 
     async def _live(self) -> None:
+        """Beat and sweep. After a database that was away others may be late to beat: they get their time first."""
+        patient_until = 0.0
         while True:
-            with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
+            try:
                 await self._beat()
-                await self.sweep()
+                if self._clock.now() >= patient_until:
+                    await self.sweep()
+            except (SQLAlchemyError, OSError, TimeoutError):
+                patient_until = self._clock.now() + self._dead_seconds
             await self._clock.sleep(HEARTBEAT_SECONDS)
 
     async def _beat(self) -> None:
-        now = self._clock.time()
+        now = self._now()
         async with self.engine.begin() as connection:
             beat = update(instances).where(instances.c.id == self.instance).values(heartbeat=now)
             if (await connection.execute(beat)).rowcount == 0:
                 await connection.execute(insert(instances).values(id=self.instance, heartbeat=now))
+
+    def _now(self) -> Any:
+        """The time of heartbeats: the server's where several machines share it, so that no clock of theirs counts."""
+        if self.engine.dialect.name == "postgresql":
+            return func.extract("epoch", func.clock_timestamp())
+        return self._clock.time()
 
     def _row(self, entry: Entry) -> dict[str, Any]:
         row = asdict(entry)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,40 +15,9 @@ from app.errors import Overloaded
 from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter, Scope, Spend, Unit, Used
 from app.limiter.redis import RedisLimiter, connect
 from providers.kit.clock import SystemClock
+from tests.services import RedisServer
 
 CLOCK = SystemClock()
-
-
-class RedisServer:
-    """A redis-server of the test's own, that can be stopped and started again on its port."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        program = shutil.which("redis-server")
-        assert program, "redis-server is missing: run tests/ensure-services.sh"
-        command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - the test's own server
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        pytest.fail("redis-server did not start")
-
-    def stop(self) -> None:
-        """Ends the process this object started."""
-        if self._process:
-            self._process.kill()
-            self._process.wait(10)
-            self._process = None
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from app.settings import load
 from app.telemetry import Telemetry
 from app.telemetry.metrics import Metrics
 from providers.kit.clock import SystemClock
-from tests.app.test_limiter import RedisServer
 from tests.gateway import Gateway, running
+from tests.services import RedisServer
 from tests.upstreams.http import Reply
 from tests.upstreams.openai import OpenAIStandIn
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.app.test_limiter import RedisServer
 from tests.gateway import Gateway, running
+from tests.services import RedisServer
 
 CONFIG = """
 keys:

@@ -182,6 +182,20 @@ async def test_a_billed_failure_is_replayed_and_a_free_one_is_not() -> None:
         runs = Runs(SystemClock())
 
 
+async def test_an_answer_on_its_way_is_nobody_elses() -> None:
+    """An equal request that comes while the first one's answer is still being sent is a request of its own."""
+    runs = Runs(SystemClock())
+    first = runs.start(run("first"), lambda: failing(UpstreamError("broke off")))
+    first.waiting = 1
+    assert first.task
+    await first.task
+    during = runs.match("c", fingerprint(wish()), key=None, retry=False)
+    first.waiting = 0
+
+    assert during is None
+    assert runs.match("c", fingerprint(wish()), key=None, retry=False) is first
+
+
 async def test_a_retry_joins_what_still_runs_and_each_first_is_claimed_once() -> None:
     """An SDK retry joins the running first attempt; two retries of two firsts get one each."""
     runs = Runs(SystemClock())

@@ -1,0 +1,1 @@
+"""Limits, keys and money against real servers and real processes."""
