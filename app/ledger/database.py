@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.ledger.writer import prepared
 from app.settings import Settings, SettingsError
 
 SCRIPTS: Final = Path(__file__).with_name("migrations")
@@ -43,14 +44,7 @@ def engine(settings: Settings) -> AsyncEngine:
 
 def _sqlite(url: str) -> AsyncEngine:
     made = create_async_engine(url, connect_args={"timeout": 10})
-
-    @event.listens_for(made.sync_engine, "connect")
-    def prepare(connection: Any, _: object) -> None:
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
+    prepared(made.sync_engine)
     return made
 
 

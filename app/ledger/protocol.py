@@ -92,11 +92,7 @@ class Ledger(Protocol):
         """Write the row; returns when it is safe to spend."""
 
     async def settle(self, entry: Entry) -> None:
-        """Write what became of it.
-
-        Comes back when that is written, or after a quarter of a second at the latest: a slow database holds no
-        answer up, and is told as soon as it can be.
-        """
+        """Write what became of it. Only noted here and written soon: a slow database holds no answer up."""
 
     async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
         """Write beside a row where its answer is kept, or that its caller got it. Not awaited, like settling."""

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, Final
 
 from sqlalchemy import Integer, and_, case, delete, func, insert, select, text, update
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.errors import Overloaded
 from app.ledger.protocol import Entry, LedgerWatch, Past, State
 from app.ledger.tables import instances, requests
+from app.ledger.writer import writer
 from providers.kit.clock import Clock
 
 HEARTBEAT_SECONDS: Final = 10.0
@@ -24,7 +25,7 @@ DEAD_SECONDS: Final = 60.0
 FORGOTTEN_SECONDS: Final = 86_400.0
 AGAIN_SECONDS: Final = 0.5
 GROUP: Final = 256
-SETTLE_SECONDS: Final = 0.25
+COLUMNS: Final = tuple(column.name for column in fields(Entry))
 
 Job = tuple[str, dict[str, Any], "asyncio.Future[None] | None"]
 
@@ -50,6 +51,7 @@ class SQLLedger:
         self._pepper = pepper
         self._watch = watch
         self._dead_seconds = dead_seconds
+        self._writer = writer(engine)
         self._jobs: asyncio.Queue[Job | None] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -69,9 +71,7 @@ class SQLLedger:
         await done
 
     async def settle(self, entry: Entry) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._jobs.put_nowait(("settle", self._row(entry), done))
-        await asyncio.wait([done], timeout=SETTLE_SECONDS)
+        self._jobs.put_nowait(("settle", self._row(entry), None))
 
     async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
         values: dict[str, Any] = {"document": document} if document is not None else {}
@@ -133,6 +133,7 @@ class SQLLedger:
             self._tasks[1].cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._tasks[1]
+        await self._writer.close()
         await self.engine.dispose()
 
     async def sweep(self) -> int:
@@ -166,22 +167,16 @@ class SQLLedger:
         """Write a group in one transaction; returns what is to be tried again."""
         failure: Overloaded | None = None
         try:
-            async with self.engine.begin() as connection:
-                opened = [row for kind, row, _ in group if kind == "open"]
-                if opened:
-                    await connection.execute(insert(requests), opened)
-                for kind, row, _ in group:
-                    if kind == "settle":
-                        mine = requests.c.request_id == row["request_id"]
-                        await connection.execute(update(requests).where(mine).values(**row))
+            await self._writer.commit(
+                [row for kind, row, _ in group if kind == "open"], [row for kind, row, _ in group if kind == "settle"]
+            )
         except (SQLAlchemyError, OSError, TimeoutError):
             failure = Overloaded("The ledger cannot be written now.")
             if self._watch:
                 self._watch.unwritten(len(group))
-        for kind, _, done in group:
-            if done is None or done.done() or (failure and kind == "settle"):
-                continue
-            done.set_exception(failure) if failure else done.set_result(None)
+        for _, _, done in group:
+            if done is not None and not done.done():
+                done.set_exception(failure) if failure else done.set_result(None)
         return [job for job in group if job[0] == "settle"] if failure else []
 
     async def _live(self) -> None:
@@ -210,7 +205,7 @@ class SQLLedger:
         return self._clock.time()
 
     def _row(self, entry: Entry) -> dict[str, Any]:
-        row = asdict(entry)
+        row: dict[str, Any] = {name: getattr(entry, name) for name in COLUMNS}
         row["state"] = entry.state.value
         row["links"] = list(entry.links)
         row["instance"] = self.instance
