@@ -6,7 +6,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
@@ -26,16 +27,22 @@ from providers.core.errors import PermissionDenied, PinholeError
 
 REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 LOCAL: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+Door = tuple[str, str]
+Handler = Callable[[Request], Awaitable[Response]]
 log = logging.getLogger("pinhole")
 
 
 class Edge:
     """ASGI middleware. Without caller keys only requests for this machine (or the public URL) are answered."""
 
-    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, public_url: str, closed: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, telemetry: Telemetry, public_url: str, closed: bool, direct: Mapping[Door, Handler]
+    ) -> None:
+        """`direct` are handlers by method and path that need nothing of what FastAPI does between here and them."""
         self._app = app
         self._telemetry = telemetry
         self._closed = closed
+        self._direct = direct
         public = urlsplit(public_url).hostname or ""
         self._hosts = LOCAL | {public, f"[{public}]"}
 
@@ -63,6 +70,8 @@ class Edge:
             if not self._closed and not self._local(headers.get("host", "")):
                 message = "Without caller keys only requests to this machine's own name are answered."
                 await respond(PermissionDenied(message))(scope, receive, stamped)
+            elif handler := self._direct.get((scope["method"], scope["path"])):
+                await _handled(handler, scope, receive, stamped)
             else:
                 await self._app(scope, receive, stamped)
         finally:
@@ -73,6 +82,14 @@ class Edge:
     def _local(self, host: str) -> bool:
         name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
         return name.lower() in self._hosts
+
+
+async def _handled(handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        response: Response = await handler(Request(scope, receive))
+    except PinholeError as error:
+        response = respond(error)
+    await response(scope, receive, send)
 
 
 def label(headers: Mapping[str, str]) -> str:

@@ -205,7 +205,13 @@ def create_app(
     )
     app.include_router(Docs(app).router())
     edge.install(app, telemetry)
-    app.add_middleware(edge.Edge, telemetry=telemetry, public_url=settings.public_url, closed=keys.closed)
+    app.add_middleware(
+        edge.Edge,
+        telemetry=telemetry,
+        public_url=settings.public_url,
+        closed=keys.closed,
+        direct=images.doors(),
+    )
     if telemetry.tracer.on:
         app.add_middleware(Traced, tracer=telemetry.tracer)
     return app

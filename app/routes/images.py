@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
-from app import bodies, errors, inputs, schemas
+from app import bodies, edge, errors, inputs, schemas
 from app.auth import Caller, Keyring
 from app.config import Config
 from app.explain import explanation
@@ -74,7 +74,15 @@ class Images:
             router.add_api_route(f"/images/{path}", handler, methods=["POST"], response_class=Response)
         return router
 
-    def _handler(self, operation: Operation, *, explain: bool) -> Any:
+    def doors(self) -> dict[edge.Door, edge.Handler]:
+        """The two handlers that make images, by method and path, for the edge to call without a detour."""
+        return {
+            ("POST", f"{prefix}/images/{path}"): self._handler(operation, explain=False)
+            for path, operation in (("generations", Operation.GENERATE), ("edits", Operation.EDIT))
+            for prefix in ("", "/v1")
+        }
+
+    def _handler(self, operation: Operation, *, explain: bool) -> edge.Handler:
         async def handle(request: Request) -> Response:
             ticket = await self._ticket(request, operation)
             if explain:
