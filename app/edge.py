@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
@@ -24,6 +23,7 @@ from app import errors
 from app.answer import limits
 from app.telemetry import REQUEST_ID, Telemetry
 from providers.core.errors import PermissionDenied, PinholeError
+from providers.kit.tokens import token
 
 REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 LOCAL: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -54,7 +54,7 @@ class Edge:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id = label(headers)
         scope.setdefault("state", {}).update(request_id=request_id, family=family(scope["path"]))
-        token = REQUEST_ID.set(request_id)
+        before = REQUEST_ID.set(request_id)
         status = 0
 
         async def stamped(message: Message) -> None:
@@ -75,7 +75,7 @@ class Edge:
             else:
                 await self._app(scope, receive, stamped)
         finally:
-            REQUEST_ID.reset(token)
+            REQUEST_ID.reset(before)
             if status:
                 self._telemetry.answered(scope["state"]["family"], status, time.perf_counter() - started)
 
@@ -95,7 +95,7 @@ async def _handled(handler: Handler, scope: Scope, receive: Receive, send: Send)
 def label(headers: Mapping[str, str]) -> str:
     """The caller's own request id when it has the right form, else a new one."""
     given = headers.get("x-request-id", "")
-    return given if REQUEST_ID_FORM.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    return given if REQUEST_ID_FORM.fullmatch(given) else f"req_{token()}"
 
 
 def respond(error: PinholeError) -> JSONResponse:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -42,14 +42,23 @@ class Scope:
 
     def limit(self, unit: Unit) -> float | None:
         """The limit of a unit; None where there is none. Dollars come as micro-dollars."""
-        found = {
-            Unit.REQUESTS: self.limits.requests_per_minute,
-            Unit.IMAGES: self.limits.images_per_minute,
-            Unit.MEGAPIXELS: self.limits.megapixels_per_minute,
-            Unit.CONCURRENT: self.limits.concurrent_images,
-            Unit.USD: None if self.limits.usd_per_day is None else self.limits.usd_per_day * 1_000_000,
-        }
-        return found[unit]
+        return dict(self.in_force).get(unit)
+
+    @property
+    def in_force(self) -> tuple[tuple[Unit, float], ...]:
+        """Every unit that has a limit here, and the limit."""
+        limits = self.limits
+        found = (
+            (Unit.REQUESTS, limits.requests_per_minute),
+            (Unit.IMAGES, limits.images_per_minute),
+            (Unit.MEGAPIXELS, limits.megapixels_per_minute),
+            (Unit.CONCURRENT, limits.concurrent_images),
+            (Unit.USD, None if limits.usd_per_day is None else limits.usd_per_day * 1_000_000),
+        )
+        return tuple((unit, limit) for unit, limit in found if limit is not None)
+
+
+Check = tuple[Scope, Unit, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,24 +70,22 @@ class Spend:
     images: int
     megapixels: float
     micro_usd: int = 0
+    _checks: tuple[Check, ...] = field(init=False, repr=False, compare=False)
 
-    def amount(self, unit: Unit) -> float:
-        """How much of a unit is asked."""
-        return {
+    def __post_init__(self) -> None:
+        amounts = {
             Unit.REQUESTS: 1,
             Unit.IMAGES: self.images,
             Unit.MEGAPIXELS: self.megapixels,
             Unit.CONCURRENT: self.images,
             Unit.USD: self.micro_usd,
-        }[unit]
+        }
+        found = [(scope, unit, limit, amounts[unit]) for scope in self.scopes for unit, limit in scope.in_force]
+        object.__setattr__(self, "_checks", tuple(found))
 
-    def checks(self) -> Iterator[tuple[Scope, Unit, float, float]]:
+    def checks(self) -> tuple[Check, ...]:
         """Every limit in force: scope, unit, its limit, the amount asked."""
-        for scope in self.scopes:
-            for unit in Unit:
-                limit = scope.limit(unit)
-                if limit is not None:
-                    yield scope, unit, limit, self.amount(unit)
+        return self._checks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

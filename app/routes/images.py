@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +25,7 @@ from providers.core.types import ImageRequest, Operation, Policy, ResponseFormat
 from providers.kit.clock import Clock
 from providers.kit.lift import Lifted
 from providers.kit.room import Room
+from providers.kit.tokens import token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class Images:
         wish = await self._read(request, operation, caller)
         wish = replace(wish, model=request.path_params.get("model") or wish.model)
         return Ticket(
-            request_id=secrets.token_hex(16),
+            request_id=token(),
             caller=caller,
             request=wish,
             form=self._form(request, wish, caller),

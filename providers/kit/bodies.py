@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pybase64
 
 from providers.core.http import JSON, Buffer, Form, Inline, Part
+from providers.kit.tokens import token
 
 SEPARATORS = (",", ":")
 
@@ -18,14 +18,14 @@ def encode(body: JSON | Form, boundary: str = "") -> tuple[str, list[Buffer]]:
     """The content type and the buffers of a body, in order. `boundary` is random unless a test fixes it."""
     if isinstance(body, JSON):
         return "application/json", list(_json(body.document))
-    boundary = boundary or f"pinhole-{secrets.token_hex(16)}"
+    boundary = boundary or f"pinhole-{token()}"
     return f"multipart/form-data; boundary={boundary}", list(_form(body, boundary))
 
 
 def _json(document: Mapping[str, Any]) -> Iterator[Buffer]:
     images: list[Inline] = []
     # A space cannot stand unescaped in base64 and the token is random: the marker is found where it was put only.
-    marker = f"<{secrets.token_hex(8)}>"
+    marker = f"<{token()}>"
 
     def place(value: object) -> str:
         if not isinstance(value, Inline):

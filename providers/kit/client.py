@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import TypeGuard
 from urllib.parse import urlsplit
 
 import anyio
@@ -97,7 +98,7 @@ class Client:
     async def perform(self, deployment: Deployment, call: Call, deadline: float, journal: Journal) -> Completed:
         """All images of a call. Raises UpstreamFailure."""
         provider = deployment.provider
-        if isinstance(provider, LocalProvider):
+        if local(provider):
             states = [state async for state in self._local(provider, call, deadline, journal)]
             return _last(states)
         tries, waited = 0, 0.0
@@ -129,7 +130,7 @@ class Client:
     ) -> AsyncIterator[Partial | Completed]:
         """Partial images as they come, then Completed. Raises UpstreamFailure."""
         provider = deployment.provider
-        if isinstance(provider, LocalProvider):
+        if local(provider):
             async for drawn in self._local(provider, call, deadline, journal):
                 yield drawn
             return
@@ -261,6 +262,11 @@ class Client:
         if remaining <= 0:
             raise UpstreamTimeout("The deadline passed before the upstream was asked.", billed=False)
         return remaining + self._overtime
+
+
+def local(provider: Provider) -> TypeGuard[LocalProvider]:
+    """Whether it draws in this process; `isinstance` of a protocol looks at each member at each call."""
+    return hasattr(provider, "perform")
 
 
 def wire(deployment: Deployment, request: HTTPRequest) -> WireRequest:

@@ -13,10 +13,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from secrets import token_hex
 from typing import Any, Final
 
 from pybase64 import b64decode
+
+from providers.kit.tokens import token
 
 THRESHOLD: Final = 1024
 MAX_DEPTH: Final = 64
@@ -99,14 +100,14 @@ def lift(body: bytes | bytearray | memoryview, *, threshold: int = THRESHOLD, te
     if threshold < 1:
         raise ValueError("threshold must be positive")
     view = memoryview(body).toreadonly().cast("B")
-    token = f"lifted-{token_hex(16)}-"  # drawn after the body was received: no sender can write it
+    prefix = f"lifted-{token()}-"  # no sender can know it
     handles: dict[str, Lifted] = {}
     pieces: list[memoryview | bytes] = []
     end = 0
     for start, stop in _spans(_searchable(view), len(view), threshold):
         handle = _read(view, start, stop)
         if handle is not None:
-            name = f"{token}{len(handles)}"
+            name = f"{prefix}{len(handles)}"
             handles[name] = handle
             pieces += (view[end:start], name.encode())
             end = stop
