@@ -17,6 +17,7 @@ from app import admin_cli, catalog
 from app import config as config_file
 from app.caller import Wish, ask, explained, saved
 from app.main import create_app
+from app.process import tune
 from app.registry import Registry
 from app.settings import Settings, SettingsError, masked
 from app.settings import load as load_settings
@@ -57,6 +58,7 @@ def serve() -> None:
     typer.echo(
         f"Pinhole on http://{settings.host}:{settings.port}{' (sandbox)' if settings.sandbox else ''}", err=True
     )
+    tune()
     uvicorn.run(
         app,
         host=settings.host,

@@ -9,6 +9,7 @@ from typing import Any, Final
 import anyio
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive
 
 from app import answer as answers
 from app.answer import Answer
@@ -181,7 +182,7 @@ class Buffers(Response):
         self._done = done
         self.headers["content-length"] = str(sum(len(buffer) for buffer in buffers))
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - ASGI
         sent = False
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -190,11 +191,22 @@ class Buffers(Response):
                     piece = memoryview(buffer)[start : start + PIECE]
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                     cool(buffer)
-            there = not await Request(scope, receive).is_disconnected()
+            there = not hung_up(receive)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             sent = there
         finally:
             self._done(sent)
+
+
+def hung_up(receive: Receive) -> bool:
+    """Whether the caller is known to be gone, without waiting: a server answers `receive` at once only with that."""
+    asking = receive()
+    try:
+        asking.send(None)  # type: ignore[attr-defined]  # starlette says Awaitable; servers give coroutines
+    except StopIteration as answer:
+        return bool(answer.value["type"] == "http.disconnect")
+    asking.close()  # type: ignore[attr-defined]  # as above
+    return False
 
 
 async def _print(request: ImageRequest) -> str:

@@ -6,6 +6,7 @@ budget counts is what the memory holds; one that never became whole gives it bac
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import tempfile
@@ -84,6 +85,11 @@ class _Held(bytearray):
     """A bytearray that can be watched."""
 
 
+# Python's own ways of making a bytearray larger write zeros into it: as much work as receiving it once more.
+_resize: Final = ctypes.pythonapi.PyByteArray_Resize
+_resize.argtypes = (ctypes.py_object, ctypes.c_ssize_t)
+
+
 class _Mapped(mmap.mmap):
     """A mapped file that can be watched."""
 
@@ -124,9 +130,9 @@ class Body:
         """Append. What was received is never refused: it goes where there is room."""
         left = memoryview(chunk)
         while left:
-            room = self.room()
-            count = min(len(room), len(left))
-            room[:count] = left[:count]
+            with self.room() as room:
+                count = min(len(room), len(left))
+                room[:count] = left[:count]
             self.wrote(count)
             left = left[count:]
 
@@ -152,9 +158,7 @@ class Body:
         """More memory, if the budget allows it."""
         if not self._fits(max(self._size + 1, self._expected)):
             return False
-        larger = _Held(max(self._taken, SMALL))
-        larger[: self._size] = self._memory
-        self._memory = larger
+        _resize(self._memory, max(self._taken, SMALL))
         return True
 
     def _spill(self) -> None:

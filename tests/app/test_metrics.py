@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -212,7 +214,8 @@ async def test_the_ledger_tells_what_it_could_not_write_and_what_it_swept(data_d
     await ledger._commit([("open", dead._row(entry("left")), None)])  # noqa: SLF001 - a row of a gateway that died at once
     assert await ledger.sweep() == 1
     await database.dispose()
-    (data_dir / "pinhole.db").unlink()
+    with contextlib.closing(sqlite3.connect(data_dir / "pinhole.db")) as plain:
+        plain.execute("DROP TABLE requests")
     await ledger._commit([("open", ledger._row(entry("lost")), None)])  # noqa: SLF001 - without the half second's wait
     await database.dispose()
 

@@ -222,9 +222,9 @@ class Chunked:
 def copy_into(sink: Sink, data: memoryview) -> None:
     """Bytes that were received elsewhere."""
     while data:
-        room = sink.room()
-        count = min(len(room), len(data))
-        room[:count] = data[:count]
+        with sink.room() as room:  # let go of at once: a buffer that is held cannot grow
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
         sink.wrote(count)
         data = data[count:]
 
