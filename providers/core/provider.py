@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from providers.core.errors import UpstreamFailure
 from providers.core.http import Buffer, Event, HTTPRequest, HTTPResponse
@@ -147,6 +147,11 @@ class LocalProvider(Provider, Protocol):
 
     def perform(self, call: Call) -> Iterator[Partial | Completed | Failed | float]:
         """The states of the call in order, ending with Completed or Failed; a number is a wait in seconds."""
+
+
+def draws(provider: Provider) -> TypeGuard[LocalProvider]:
+    """Whether it is local; `isinstance` of a protocol looks at each member at each call."""
+    return hasattr(provider, "perform")
 
 
 def elided(document: Any, limit: int = 200) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TypeGuard
 from urllib.parse import urlsplit
 
 import anyio
@@ -16,7 +15,7 @@ import anyio
 from providers.core.errors import UpstreamError, UpstreamFailure, UpstreamTimeout
 from providers.core.http import HTTPRequest, HTTPResponse
 from providers.core.plan import Call
-from providers.core.provider import Completed, Failed, LocalProvider, Outcome, Partial, Poll, Provider
+from providers.core.provider import Completed, Failed, LocalProvider, Outcome, Partial, Poll, Provider, draws
 from providers.kit import sse
 from providers.kit.bodies import encode
 from providers.kit.clock import Clock
@@ -98,7 +97,7 @@ class Client:
     async def perform(self, deployment: Deployment, call: Call, deadline: float, journal: Journal) -> Completed:
         """All images of a call. Raises UpstreamFailure."""
         provider = deployment.provider
-        if local(provider):
+        if draws(provider):
             states = [state async for state in self._local(provider, call, deadline, journal)]
             return _last(states)
         tries, waited = 0, 0.0
@@ -130,7 +129,7 @@ class Client:
     ) -> AsyncIterator[Partial | Completed]:
         """Partial images as they come, then Completed. Raises UpstreamFailure."""
         provider = deployment.provider
-        if local(provider):
+        if draws(provider):
             async for drawn in self._local(provider, call, deadline, journal):
                 yield drawn
             return
@@ -262,11 +261,6 @@ class Client:
         if remaining <= 0:
             raise UpstreamTimeout("The deadline passed before the upstream was asked.", billed=False)
         return remaining + self._overtime
-
-
-def local(provider: Provider) -> TypeGuard[LocalProvider]:
-    """Whether it draws in this process; `isinstance` of a protocol looks at each member at each call."""
-    return hasattr(provider, "perform")
 
 
 def wire(deployment: Deployment, request: HTTPRequest) -> WireRequest:
