@@ -35,7 +35,7 @@ def variables(port: int) -> dict[str, str]:
 def s3() -> Iterator[int]:
     """A fresh server with one empty bucket; yields its port."""
     port = free_port()
-    with _process([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, {}):
+    with process([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port, {}):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.request(
             "PUT",
@@ -56,12 +56,13 @@ def served(folder: Path, storage: str, environ: Mapping[str, str]) -> Iterator[i
     config.write_text(f"storage: {{url: '{storage}'}}\n")
     own = {"PINHOLE_SANDBOX": "true", "PINHOLE_PORT": str(port), "PINHOLE_DATA_DIR": str(folder)}
     command = [str(Path(sys.executable).parent / "pinhole"), "serve"]
-    with _process(command, port, {**own, "PINHOLE_CONFIG": str(config), **environ}):
+    with process(command, port, {**own, "PINHOLE_CONFIG": str(config), **environ}):
         yield port
 
 
 @contextmanager
-def _process(command: list[str], port: int, environ: Mapping[str, str]) -> Iterator[None]:
+def process(command: list[str], port: int, environ: Mapping[str, str]) -> Iterator[None]:
+    """A program of the tests' own that listens there, ended with the context."""
     plain = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     silent = subprocess.DEVNULL
     process = subprocess.Popen(command, env={**plain, **environ}, stdout=silent, stderr=silent)  # noqa: S603 - ours

@@ -1,4 +1,4 @@
-"""One contract for every store: the local disk, and a bucket on a real S3 server (moto's) over HTTP."""
+"""One contract for every store: the local disk, and buckets over HTTP: S3 (moto's server), Azure (its emulator)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import obstore
 import pytest
-from obstore.store import S3Store
+from obstore.store import AzureStore, S3Store
 
 from app.config import Config, Storage
 from app.errors import RangeNotSatisfiable
@@ -22,6 +22,7 @@ from app.store import DiskStore, ImageStore, Links, StoreError
 from app.store.bucket import BucketStore
 from providers.core.types import ImageFormat
 from providers.kit.clock import Clock, SystemClock
+from tests.app import azure
 from tests.app.s3 import BUCKET, s3, served, variables
 
 TTL = 3600.0
@@ -46,7 +47,7 @@ class Storages:
     url: str
     folder: Path
     environ: Mapping[str, str] = field(default_factory=dict)
-    bucket: S3Store | None = None
+    bucket: S3Store | AzureStore | None = None
 
     def open(self, clock: Clock | None = None) -> ImageStore:
         """Another gateway's view of it."""
@@ -61,14 +62,27 @@ def s3_port() -> Iterator[int]:
         yield port
 
 
-@pytest.fixture(params=["disk", "bucket"])
+@pytest.fixture(scope="module")
+def azure_port() -> Iterator[int]:
+    """One emulator for the module."""
+    if not azure.available():
+        pytest.skip(azure.ENVIRONMENTS)
+    with azure.azurite() as port:
+        yield port
+
+
+@pytest.fixture(params=["disk", "bucket", "azure"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storages:
     """Each storage, empty."""
     folder = tmp_path / "images"
     if request.param == "disk":
         return Storages(f"file://{folder}", folder)
-    port: int = request.getfixturevalue("s3_port")
     prefix = f"deep/{tmp_path.name}"
+    if request.param == "azure":
+        port: int = request.getfixturevalue("azure_port")
+        container = _container(port, prefix)
+        return Storages(f"az://{BUCKET}/{prefix}", folder, azure.variables(port), container)
+    port = request.getfixturevalue("s3_port")
     return Storages(f"s3://{BUCKET}/{prefix}", folder, variables(port), _bucket(port, prefix))
 
 
@@ -80,6 +94,18 @@ def _bucket(port: int, prefix: str | None = None) -> S3Store:
         region="us-east-1",
         access_key_id="made-up",
         secret_access_key="made-up",
+        client_options={"allow_http": True, "proxy_excludes": "127.0.0.1"},
+        retry_config={"max_retries": 0},
+    )
+
+
+def _container(port: int, prefix: str) -> AzureStore:
+    return AzureStore(
+        BUCKET,
+        prefix=prefix,
+        account_name=azure.ACCOUNT,
+        account_key=azure.KEY,
+        endpoint=f"http://127.0.0.1:{port}/{azure.ACCOUNT}",
         client_options={"allow_http": True, "proxy_excludes": "127.0.0.1"},
         retry_config={"max_retries": 0},
     )

@@ -2,6 +2,7 @@
 # Makes the environments of the compatibility suites, each from its own lock file:
 #   .cache/compat/openai-1, .cache/compat/openai-2   older major versions of the openai package (bin/python)
 #   tests/compat/node/node_modules                   the openai package for Node
+#   tests/compat/azurite/node_modules                Azure's own emulator of its blob storage
 # A second run does nothing until a lock file changes.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -20,8 +21,12 @@ if ! command -v node >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then
     echo "    sudo apt-get install -y nodejs npm" >&2
     exit 0
 fi
-cd tests/compat/node
-if ! cmp -s package-lock.json node_modules/installed-lock.json; then
-    npm ci --silent --no-audit --no-fund --ignore-scripts </dev/null
-    cp package-lock.json node_modules/installed-lock.json
-fi
+for name in node azurite; do
+    (
+        cd "tests/compat/$name"
+        if ! cmp -s package-lock.json node_modules/installed-lock.json; then
+            npm ci --silent --no-audit --no-fund --ignore-scripts </dev/null
+            cp package-lock.json node_modules/installed-lock.json
+        fi
+    )
+done
