@@ -99,7 +99,7 @@ class EmbeddedLimiter:
             return 1.0 if self._flying[step.scope.key] + more > step.limit else 0.0
         if step.unit is Unit.USD:
             over = self._spent[step.scope.key, day] + more > step.limit
-            return (day + 1) * DAY - self._clock.time() if over else 0.0
+            return max(1.0, (day + 1) * DAY - self._clock.time()) if over else 0.0  # a fallback's day may be over
         wait = self._ahead(step.scope, step.unit) + more * MINUTE / step.limit - MINUTE
         return wait if wait > GRAIN else 0.0
 

@@ -108,7 +108,7 @@ if command == 'spend' then
         redis.call('EXPIRE', key, 172800)
         spent = seed
       end
-      if more > 0 and tonumber(spent) + more > limit then wait = (day + 1) * DAY - now end
+      if more > 0 and tonumber(spent) + more > limit then wait = math.max(1000000, (day + 1) * DAY - now) end -- a fallback's day may be over
     elseif more > 0 and unit == 'concurrent_images' then
       if leases(key) + more > limit then wait = 1000000 end
     elseif more > 0 then
