@@ -1,7 +1,9 @@
-"""How much may be in flight: requests, bytes of bodies, and the copies that sending an upload makes.
+"""How much may be in flight: requests, bytes of bodies, copies of uploads, and decoded pictures.
 
-Half of the bytes is for bodies as they arrive, which never wait: beyond it they go to files (kit.room). The other
-half is for copies, taken before dispatch by waiting. Nothing waits while it holds what another one waits for.
+Half of the bytes is for bodies as they arrive, which never wait: beyond it they go to files (kit.room). A quarter is
+for the copies that sending an upload makes, taken before dispatch by waiting; a quarter for pictures that are decoded
+or converted on their way out, which were paid for and wait for as long as it takes. Who waits for a place holds none
+that those before it wait for: places, copies, pictures are taken in this order.
 """
 
 from __future__ import annotations
@@ -80,10 +82,10 @@ class Gate:
         return len(self._queue)
 
     @asynccontextmanager
-    async def passed(self, amount: int, seconds: float) -> AsyncIterator[None]:
-        """Inside, `amount` is held. Raises Overloaded after `seconds` of waiting."""
+    async def passed(self, amount: int, seconds: float | None) -> AsyncIterator[None]:
+        """Inside, `amount` is held. Raises Overloaded after `seconds` of waiting; None: waits on."""
         amount = min(amount, self.limit)
-        if self._queue or self.held + amount > self.limit:
+        if amount and (self._queue or self.held + amount > self.limit):
             await self._wait(amount, seconds)
         else:
             self.held += amount
@@ -92,17 +94,18 @@ class Gate:
         finally:
             self._give(amount)
 
-    async def _wait(self, amount: int, seconds: float) -> None:
+    async def _wait(self, amount: int, seconds: float | None) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         place = (amount, turn)
         self._queue.append(place)
-        sleeper = asyncio.ensure_future(self._clock.sleep(max(0.0, seconds)))
+        sleeper = asyncio.ensure_future(self._clock.sleep(max(0.0, seconds))) if seconds is not None else None
         entered = False
         try:
-            await asyncio.wait({turn, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({turn, sleeper} if sleeper else {turn}, return_when=asyncio.FIRST_COMPLETED)
             entered = turn.done()
         finally:
-            sleeper.cancel()
+            if sleeper:
+                sleeper.cancel()
             if not entered:
                 self._leave(place)
         if not entered:
@@ -135,7 +138,8 @@ class Capacity:
         self._clock = clock
         self._seconds = bounds.queue_seconds
         self.requests = Gate(clock, bounds.requests)
-        self.copies = Gate(clock, max(1, bounds.total // 2))
+        self.copies = Gate(clock, max(1, bounds.total // 4))
+        self.pictures = Gate(clock, max(1, bounds.total // 4))
         self.bodies = Bytes(bounds.total // 2)
 
     @asynccontextmanager

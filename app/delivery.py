@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 import pybase64
 
+from app.capacity import Gate
 from app.store import ImageStore, Links
 from providers.core.errors import UpstreamError
 from providers.core.http import Buffer
@@ -20,8 +21,10 @@ from providers.kit.convert import convert
 from providers.kit.fetch import Fetcher
 from providers.kit.images import ImageError, dimensions, sniff
 from providers.kit.mask import composite
+from providers.kit.room import Room, cool
 
 HEAD: Final = 64 * 1024
+PIECE: Final = 3 * 2**18  # of threes, so that base64 of the pieces is base64 of the whole
 # The label of a C2PA manifest store (C2PA 2.2, section 11): in the first kilobytes of what OpenAI and Google sign.
 C2PA: Final = b"c2pa"
 
@@ -65,16 +68,25 @@ class _Picture:
 class Delivery:
     """Fetches, converts, composites, stores. Bytes that already fit are moved as they are."""
 
-    def __init__(self, store: ImageStore, links: Links, fetcher: Fetcher) -> None:
+    def __init__(self, store: ImageStore, links: Links, fetcher: Fetcher, *, pictures: Gate, room: Room) -> None:
+        """`pictures` bounds the bytes that are decoded at once, `room` is where encoded answers grow."""
         self._store = store
         self._links = links
         self._fetcher = fetcher
+        self._pictures = pictures
+        self._room = room
 
     async def deliver(
         self, image: Image, plan: Plan, form: ResponseFormat, deployment: Deployment, deadline: float
     ) -> Delivered:
         """One image. Raises UpstreamError when what the provider gave is no image or cannot be fetched."""
         picture = await self._picture(image, deployment, deadline)
+        async with self._pictures.passed(_work(picture, plan, form), None):
+            return await self._finished(image, picture, plan, form, deployment)
+
+    async def _finished(
+        self, image: Image, picture: _Picture, plan: Plan, form: ResponseFormat, deployment: Deployment
+    ) -> Delivered:
         image_format = sniff(picture.head)
         if image_format is None:
             raise UpstreamError("The upstream's answer is not an image.", provider=deployment.provider.name)
@@ -145,9 +157,37 @@ class Delivery:
     async def _given(self, delivered: Delivered, picture: _Picture, form: ResponseFormat) -> Delivered:
         if form is ResponseFormat.B64_JSON:
             text = picture.encoded.base64 if picture.data is None and picture.encoded else None
-            return replace(delivered, base64=text if text is not None else pybase64.b64encode(picture.bytes()))
+            return replace(delivered, base64=text if text is not None else self._encoded(picture.bytes()))
         name = await self._store.put(picture.bytes(), delivered.format)
+        if picture.encoded:
+            cool(picture.encoded.base64)
+        if picture.data is not None:
+            cool(picture.data)
         return replace(delivered, url=self._links.url(name))
+
+    def _encoded(self, data: Buffer) -> Buffer:
+        """Base64, piece by piece: beyond the budget it grows in a file."""
+        with self._room.body((len(data) + 2) // 3 * 4) as body:
+            for start in range(0, len(data), PIECE):
+                body.write(pybase64.b64encode(data[start : start + PIECE]))
+                cool(data)
+            text = body.whole()
+        cool(text)
+        return text
+
+
+def _work(picture: _Picture, plan: Plan, form: ResponseFormat) -> int:
+    """How many bytes are decoded to deliver it: none where it is passed on, eight a pixel where it is converted."""
+    size = picture.encoded.size if picture.encoded else len(picture.data or b"")
+    pixels = dimensions(picture.head) or (0, 0)
+    if (
+        plan.composite
+        or plan.output.convert
+        or plan.output.flatten
+        or plan.output.format not in {None, sniff(picture.head)}
+    ):
+        return size + 8 * pixels[0] * pixels[1]
+    return 0 if form is ResponseFormat.B64_JSON else size
 
 
 def _held(content: Base64Image | bytes) -> _Picture:

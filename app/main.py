@@ -96,6 +96,7 @@ def room(settings: Settings, capacity: Capacity, telemetry: Telemetry) -> Room:
     metrics.queued().set_function(lambda: capacity.requests.queued + capacity.copies.queued)
     metrics.held("bodies").set_function(lambda: capacity.bodies.held)
     metrics.held("copies").set_function(lambda: capacity.copies.held)
+    metrics.held("pictures").set_function(lambda: capacity.pictures.held)
     metrics.spooled().set_function(lambda: capacity.bodies.files)
     return Spool(capacity.bodies, folder, lambda error: telemetry.trouble("spool", error))
 
@@ -218,6 +219,8 @@ def create_app(
 
 
 def _pipeline(chosen: Seams, config: Config, registry: Registry, fetcher: Fetcher, telemetry: Telemetry) -> Pipeline:
+    capacity = chosen.capacity or Capacity(chosen.clock, config.capacity)
+    store = watched_store(chosen.store, telemetry)
     return Pipeline(
         registry=registry,
         fallbacks=Fallbacks(registry, config.fallbacks),
@@ -226,8 +229,8 @@ def _pipeline(chosen: Seams, config: Config, registry: Registry, fetcher: Fetche
         client=Client(
             chosen.transport, chosen.clock, RetryRule(), overtime=OVERTIME_SECONDS, watch=UpstreamWatch(telemetry)
         ),
-        delivery=Delivery(watched_store(chosen.store, telemetry), chosen.links, fetcher),
+        delivery=Delivery(store, chosen.links, fetcher, pictures=capacity.pictures, room=chosen.room),
         clock=chosen.clock,
         telemetry=telemetry,
-        capacity=chosen.capacity or Capacity(chosen.clock, config.capacity),
+        capacity=capacity,
     )

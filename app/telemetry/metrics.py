@@ -103,7 +103,9 @@ class Metrics:
         # Capacity.
         self.places = self._gauge("capacity_requests", "Requests that have a place in flight")
         self.queued = self._gauge("capacity_queued", "Requests that wait for a place, or for room for their uploads")
-        self.held = self._gauge("capacity_bytes", "Bytes held in memory: bodies, copies of uploads", "what")
+        self.held = self._gauge(
+            "capacity_bytes", "Bytes held: bodies in memory, copies of uploads, pictures at work", "what"
+        )
         self.spooled = self._gauge("capacity_spooled", "Bodies that lie in files")
         # The ledger.
         self.ledger_queue = self._gauge("ledger_queue", "Rows that wait to be written")
