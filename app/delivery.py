@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -21,7 +22,7 @@ from providers.kit.convert import convert
 from providers.kit.fetch import Fetcher
 from providers.kit.images import ImageError, dimensions, sniff
 from providers.kit.mask import composite
-from providers.kit.room import Room, cool
+from providers.kit.room import Memory, Room, cool
 
 HEAD: Final = 64 * 1024
 PIECE: Final = 3 * 2**18  # of threes, so that base64 of the pieces is base64 of the whole
@@ -68,20 +69,21 @@ class _Picture:
 class Delivery:
     """Fetches, converts, composites, stores. Bytes that already fit are moved as they are."""
 
-    def __init__(self, store: ImageStore, links: Links, fetcher: Fetcher, *, pictures: Gate, room: Room) -> None:
+    def __init__(self, store: ImageStore, links: Links, fetcher: Fetcher, *, pictures: Gate | None = None, room: Room | None = None) -> None:
         """`pictures` bounds the bytes that are decoded at once, `room` is where encoded answers grow."""
         self._store = store
         self._links = links
         self._fetcher = fetcher
         self._pictures = pictures
-        self._room = room
+        self._room = room or Memory()
 
     async def deliver(
         self, image: Image, plan: Plan, form: ResponseFormat, deployment: Deployment, deadline: float
     ) -> Delivered:
         """One image. Raises UpstreamError when what the provider gave is no image or cannot be fetched."""
         picture = await self._picture(image, deployment, deadline)
-        async with self._pictures.passed(_work(picture, plan, form), None):
+        gate = self._pictures.passed(_work(picture, plan, form), None) if self._pictures else nullcontext()
+        async with gate:
             return await self._finished(image, picture, plan, form, deployment)
 
     async def _finished(
