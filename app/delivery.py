@@ -69,7 +69,15 @@ class _Picture:
 class Delivery:
     """Fetches, converts, composites, stores. Bytes that already fit are moved as they are."""
 
-    def __init__(self, store: ImageStore, links: Links, fetcher: Fetcher, *, pictures: Gate | None = None, room: Room | None = None) -> None:
+    def __init__(
+        self,
+        store: ImageStore,
+        links: Links,
+        fetcher: Fetcher,
+        *,
+        pictures: Gate | None = None,
+        room: Room | None = None,
+    ) -> None:
         """`pictures` bounds the bytes that are decoded at once, `room` is where encoded answers grow."""
         self._store = store
         self._links = links
