@@ -21,8 +21,10 @@ test: $(TEST) ## Installs what the tests need (a redis-server and PostgreSQL inc
 	@tests/compat/environments.sh
 	@$(BIN)/pytest -n 2
 
-fuzz: $(TEST) ## Feeds the readers of foreign bytes for long: PINHOLE_FUZZ_EXAMPLES (20000) inputs for each property
+fuzz: $(TEST) ## Feeds the readers of foreign bytes for long: PINHOLE_FUZZ_EXAMPLES (20000) a property, PINHOLE_FUZZ_SECONDS (60) a target
 	@PINHOLE_FUZZ_EXAMPLES=$${PINHOLE_FUZZ_EXAMPLES:-20000} $(BIN)/pytest -n 2 --timeout=0 tests/fuzz
+	@if $(BIN)/python -m pip install -qq --no-deps --require-hashes -r tests/fuzz/atheris.lock </dev/null; \
+		then $(BIN)/python -m tests.fuzz $${PINHOLE_FUZZ_SECONDS:-60}; else echo "atheris has no wheel for this Python: skipped"; fi
 
 limits-long: $(TEST) ## Limits and ledger for long: exact admission for a minute over three gateways, 1,000 requests with kills
 	@tests/ensure-services.sh
@@ -59,6 +61,7 @@ lock: $(TEST) ## Brings the lock files in line with pyproject.toml (UPGRADE=--up
 	@$(COMPILE) pyproject.toml --group build --group test -c requirements.lock -o requirements-test.lock
 	@printf 'openai<2\n' | $(COMPILE) - -o tests/compat/openai-1.lock
 	@printf 'openai<3\n' | $(COMPILE) - -o tests/compat/openai-2.lock
+	@printf 'atheris<3.1\n' | $(COMPILE) - -o tests/fuzz/atheris.lock
 
 $(RUN): requirements.lock pyproject.toml deploy/install.sh
 	@deploy/install.sh $(VENV) requirements.lock editable

@@ -95,6 +95,8 @@ def test_base64_is_judged_as_the_library_judges_it(text: str, n: int) -> None:
     try:
         padded = text if "=" in text else text + "=" * (-len(text) % 4)
         expected: bytes | None = base64.b64decode(padded.encode("ascii"), validate=True)
+        if len(padded) % 4:  # the library passes over one "=" behind whole quantums
+            expected = None
     except (binascii.Error, UnicodeEncodeError):
         expected = None
     try:
