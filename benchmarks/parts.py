@@ -74,9 +74,7 @@ def main_cases(hall: Hall, cases: Sequence[Case], others: Sequence[Target] = ())
     with hall.pinhole() as pinhole:
         for case in cases:
             hall.bench.verify(pinhole, case)
-            able = [peer for peer in others if not case.relay and peers.can(peer, case)]
-            for peer in able:
-                hall.bench.verify(peer, case)
+            able = [peer for peer in others if peers.able(hall.bench, peer, case)]
             found[case.name] = hall.beside([*([] if case.relay else [hall.nginx]), pinhole, *able], case)
     return found
 

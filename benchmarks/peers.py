@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import targets, tools
 from benchmarks.cases import GEMINI, OPENAI, Case
 from benchmarks.material import KEY
+from benchmarks.measure import Bench
 from benchmarks.targets import Target
 
 LITELLM = """
@@ -18,6 +19,7 @@ model_list:
   - {{model_name: {openai}, litellm_params: {{model: openai/{openai}, api_key: made-up, api_base: "{origin}/v1"}}}}
   - {{model_name: {gemini}, litellm_params: {{model: gemini/{gemini}, api_key: made-up, api_base: "{origin}"}}}}
 general_settings: {{master_key: {key}}}
+litellm_settings: {{drop_params: true}}
 """
 ABLE = {
     "litellm": {"gen1k", "gen1m5", "gen8m", "gem1m5", "edit"},
@@ -25,9 +27,16 @@ ABLE = {
 }
 
 
-def can(peer: Target, case: Case) -> bool:
-    """Whether the peer does this case at all."""
-    return case.name in ABLE[peer.name]
+def able(bench: Bench, peer: Target, case: Case) -> bool:
+    """Whether the peer does this case: one request is tried, and its failure is told."""
+    if case.name not in ABLE[peer.name]:
+        return False
+    try:
+        bench.verify(peer, case)
+    except SystemExit as failure:
+        print(f"{case.name:12} {peer.name} cannot: {failure}", flush=True)
+        return False
+    return True
 
 
 @contextmanager
