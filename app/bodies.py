@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from app.errors import BadInput, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from providers.core.errors import InvalidRequest, Violation
@@ -66,17 +66,16 @@ async def chunks(request: Request, limit: int, pace: Pace = PACE) -> AsyncIterat
         raise PayloadTooLarge(f"The body has {declared} bytes; at most {limit} are allowed.")
     size = 0
     started = asyncio.get_running_loop().time()
-    stream = aiter(request.stream())
-    while True:
+    more = True
+    while more:
         try:
             async with asyncio.timeout_at(started + pace.due(size)):
-                chunk = await anext(stream, None)
+                message = await request.receive()
         except TimeoutError:
             raise RequestTimeout(f"The body came too slowly: {size} bytes in {pace.due(size):.0f} seconds.") from None
-        except ClientDisconnect as error:
-            raise BadInput("The connection ended before the body was complete.") from error
-        if chunk is None:
-            return
+        if message["type"] == "http.disconnect":
+            raise BadInput("The connection ended before the body was complete.")
+        chunk, more = message.get("body", b""), message.get("more_body", False)
         size += len(chunk)
         if size > limit:
             raise PayloadTooLarge(f"The body has more than {limit} bytes.")

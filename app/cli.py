@@ -19,6 +19,7 @@ from app.caller import Wish, ask, explained, saved
 from app.main import create_app
 from app.process import tune
 from app.registry import Registry
+from app.server import Protocol
 from app.settings import Settings, SettingsError, masked
 from app.settings import load as load_settings
 from app.telemetry import configure_logging
@@ -66,6 +67,8 @@ def serve() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
+        http=Protocol,
         timeout_graceful_shutdown=int(config.server.drain_seconds),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,18 @@ class Limits(Strict):
     megapixels_per_minute: float | None = Field(None, gt=0)
     concurrent_images: int | None = Field(None, gt=0)
     usd_per_day: float | None = Field(None, ge=0)
+
+    @cached_property
+    def in_force(self) -> tuple[tuple[str, float], ...]:
+        """What has a limit, and the limit; dollars a day as `usd`, in micro-dollars."""
+        found = (
+            ("requests", self.requests_per_minute),
+            ("images", self.images_per_minute),
+            ("megapixels", self.megapixels_per_minute),
+            ("concurrent_images", self.concurrent_images),
+            ("usd", None if self.usd_per_day is None else self.usd_per_day * 1_000_000),
+        )
+        return tuple((name, limit) for name, limit in found if limit is not None)
 
 
 class CredentialEntry(Strict):

@@ -21,6 +21,7 @@ class Unit(StrEnum):
     USD = "usd"
 
 
+UNITS: Final = {unit.value: unit for unit in Unit}
 PER_MINUTE: Final = (Unit.REQUESTS, Unit.IMAGES, Unit.MEGAPIXELS)
 
 
@@ -47,15 +48,7 @@ class Scope:
     @property
     def in_force(self) -> tuple[tuple[Unit, float], ...]:
         """Every unit that has a limit here, and the limit."""
-        limits = self.limits
-        found = (
-            (Unit.REQUESTS, limits.requests_per_minute),
-            (Unit.IMAGES, limits.images_per_minute),
-            (Unit.MEGAPIXELS, limits.megapixels_per_minute),
-            (Unit.CONCURRENT, limits.concurrent_images),
-            (Unit.USD, None if limits.usd_per_day is None else limits.usd_per_day * 1_000_000),
-        )
-        return tuple((unit, limit) for unit, limit in found if limit is not None)
+        return tuple((UNITS[name], limit) for name, limit in self.limits.in_force)
 
 
 Check = tuple[Scope, Unit, float, float]

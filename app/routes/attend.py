@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ REPLAYED: Final = {"pinhole-replayed": "true", "pinhole-cost-usd": "0.000000"}
 KEY_LENGTH: Final = 255
 # A spooled answer is in memory piece by piece.
 PIECE: Final = 2**20
+JOINED: Final = 32 * 2**10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,28 +175,35 @@ class Attendance:
 
 
 class Buffers(Response):
-    """A JSON answer sent as its buffers, never joined; `done` hears whether the caller was there to the end."""
+    """A JSON answer sent as its buffers, the last of them text; small ones are joined.
+
+    `done` hears whether the caller was there to the end.
+    """
 
     def __init__(self, buffers: list[Buffer], headers: Mapping[str, str], done: Any) -> None:
         super().__init__(status_code=200, headers=dict(headers), media_type="application/json")
-        self._buffers = buffers
+        length = sum(len(buffer) for buffer in buffers)
+        self._buffers = [b"".join(buffers)] if length <= JOINED else buffers
         self._done = done
-        self.headers["content-length"] = str(sum(len(buffer) for buffer in buffers))
+        self.headers["content-length"] = str(length)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - ASGI
         sent = False
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            for buffer in self._buffers:
-                for start in range(0, len(buffer), PIECE):
-                    piece = memoryview(buffer)[start : start + PIECE]
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-                    cool(buffer)
+            for piece in self._before_last():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
             there = not hung_up(receive)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await send({"type": "http.response.body", "body": self._buffers[-1], "more_body": False})
             sent = there
         finally:
             self._done(sent)
+
+    def _before_last(self) -> Iterator[Buffer]:
+        for buffer in self._buffers[:-1]:
+            for start in range(0, len(buffer), PIECE):
+                yield memoryview(buffer)[start : start + PIECE]
+                cool(buffer)
 
 
 def hung_up(receive: Receive) -> bool:

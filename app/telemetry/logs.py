@@ -17,6 +17,9 @@ LONGEST: Final = 300
 log: Final = logging.getLogger(OURS)
 
 
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
 class JSONFormatter(logging.Formatter):
     """Only named fields, never arguments or locals; of an exception its kind and its frames, never its text.
 
@@ -38,7 +41,7 @@ class JSONFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[0]:
             line["trace"] = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(record.exc_info[2])][-FRAMES:]
             line["kind"] = record.exc_info[0].__name__
-        return json.dumps(line, ensure_ascii=False)
+        return _ENCODE(line)
 
 
 def foreign(record: logging.LogRecord) -> str:
@@ -48,7 +51,8 @@ def foreign(record: logging.LogRecord) -> str:
 
 
 def configure_logging() -> None:
-    """All loggers to standard error, as JSON."""
+    """All loggers to standard error, as JSON. No line tells threads or processes, so no record looks for them."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

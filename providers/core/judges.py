@@ -101,7 +101,7 @@ def as_drawn(judged: Judgement[str | None], tier: str | None) -> Judgement[str |
 def size(request: ImageRequest, spec: ModelSpec, own_quality: str | None) -> Judgement[Resolution]:
     """The rule's answer; else the nearest for an SDK default or a lenient caller; else a violation."""
     rule = spec.size_rule(request.operation)
-    if isinstance(rule, OfInput) and request.images:
+    if request.images and isinstance(rule, OfInput):
         rule = rule.around(request.images[0].size)
     asked = request.size
     # Pixels choose their own tier unless a quality was asked as well.
