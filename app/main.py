@@ -202,7 +202,9 @@ def create_app(
         app.include_router(admin.router())
     app.include_router(Files(store=chosen.store, links=chosen.links).router())
     app.include_router(
-        Health(ledger=chosen.ledger, telemetry=telemetry, settings=settings, draining=draining).router()
+        Health(
+            ledger=chosen.ledger, limiter=chosen.limiter, telemetry=telemetry, settings=settings, draining=draining
+        ).router()
     )
     app.include_router(Docs(app).router())
     edge.install(app, telemetry)

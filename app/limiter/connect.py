@@ -39,6 +39,15 @@ def connect(url: str) -> Redis:
     return _of_sentinels(scheme.removesuffix("+sentinel"), rest, options)
 
 
+async def disconnect(client: Redis) -> None:
+    """Let go of all connections, those to sentinels too."""
+    await client.connection_pool.disconnect(inuse_connections=True)
+    await client.aclose(close_connection_pool=True)
+    manager = getattr(client.connection_pool, "sentinel_manager", None)
+    for sentinel in manager.sentinels if manager else ():
+        await sentinel.aclose(close_connection_pool=True)
+
+
 def _of_sentinels(scheme: str, rest: str, options: dict[str, Any]) -> Redis:
     parts = urlsplit(f"//{rest}")
     hosts = parts.netloc.rpartition("@")[2].split(",")

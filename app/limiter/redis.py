@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.limiter.connect import CONNECTIONS, connect
+from app.limiter.connect import CONNECTIONS, connect, disconnect
 from app.limiter.protocol import (
     PER_MINUTE,
     Decision,
@@ -36,8 +37,10 @@ TAG: Final = "{pinhole}"
 LEASE_SECONDS: Final = 30
 RENEW_SECONDS: Final = 10.0
 MARK_SECONDS: Final = 3600
-# The longest that one script call may take with everything in it: a free connection, a new one, one repeat.
+# The longest that one command may take with repeats and connecting, and the longest wait for a free connection.
 BOUND_SECONDS: Final = 1.0
+QUEUE_SECONDS: Final = 4.0
+REPEATS: Final = 3
 MICRO: Final = 1_000_000
 DAY: Final = 86_400
 LOST: Final = (RedisError, OSError, TimeoutError)
@@ -49,7 +52,7 @@ def server_clock() -> str:
 
 
 class RedisLimiter:
-    """Decides by script. Raises LimiterLost from every method when Redis is away, after a second at the latest.
+    """Decides by script. Raises LimiterLost from every method when Redis is away: within a second, five in a crowd.
 
     `now` is the script's clock in microseconds as text; empty, the server's.
     """
@@ -59,6 +62,7 @@ class RedisLimiter:
         self._spent = spent
         self._now = now
         self._script = client.register_script(SCRIPT)
+        self._failed = 0.0
         self._room = asyncio.Semaphore(CONNECTIONS)
         self._granted: dict[str, tuple[Spend, int]] = {}
         self._renewer: asyncio.Task[None] | None = None
@@ -116,8 +120,7 @@ class RedisLimiter:
             self._renewer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._renewer
-        await self._client.connection_pool.disconnect(inuse_connections=True)
-        await self._client.aclose(close_connection_pool=True)
+        await disconnect(self._client)
 
     async def _run(
         self, command: str, request: tuple[str, int, str], steps: Sequence[Step], seeds: Sequence[int] = ()
@@ -130,15 +133,33 @@ class RedisLimiter:
         return await self._within(lambda: self._script(keys=keys, args=arguments))
 
     async def _within(self, ask: Callable[[], Any]) -> Any:
-        """One command; a lost reply is asked for once more, which the request's mark makes harmless."""
+        """One command, when a connection is free. Who waited for one while another got no answer gets none either."""
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(BOUND_SECONDS), self._room:
-                try:
-                    return await ask()
-                except LOST:
-                    return await ask()
+            async with asyncio.timeout(QUEUE_SECONDS):
+                await self._room.acquire()
+        except TimeoutError:
+            raise LimiterLost("queue") from None
+        try:
+            if self._failed > began:
+                raise LimiterLost("queue")
+            return await self._asked(ask)
         except LOST as error:
+            if isinstance(error, TimeoutError):
+                self._failed = time.monotonic()
             raise LimiterLost(type(error).__name__) from error
+        finally:
+            self._room.release()
+
+    async def _asked(self, ask: Callable[[], Any]) -> Any:
+        """A lost reply is asked for again, which the request's mark makes harmless."""
+        async with asyncio.timeout(BOUND_SECONDS):
+            for _ in range(REPEATS):
+                with contextlib.suppress(*LOST):
+                    return await ask()
+                # What broke one connection has mostly broken all that wait in the pool.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+            return await ask()
 
     def _key(self, scope: Scope, unit: Unit) -> str:
         return f"{TAG}:{unit}:{scope.key}"

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from app.auth import presented
 from app.errors import Overloaded, Unauthenticated
 from app.ledger import Ledger
+from app.limiter import Limiter
 from app.routes import describe
 from app.settings import LOOPBACK, Settings
 from app.telemetry import Telemetry
@@ -29,6 +30,7 @@ class Health:
     """The handlers and what they need."""
 
     ledger: Ledger
+    limiter: Limiter
     telemetry: Telemetry
     settings: Settings
     draining: Draining
@@ -52,11 +54,13 @@ class Health:
         return JSONResponse({"status": "ok"})
 
     async def ready(self) -> Response:
-        """503 only while draining, or when the ledger cannot be written."""
+        """503 only while draining, without the ledger, or without Redis where `on_loss` is closed."""
         if self.draining.started:
             raise Overloaded("The gateway is stopping.")
         if not await self.ledger.ready():
             raise Overloaded("The ledger cannot be reached.")
+        if not await self.limiter.ready():
+            raise Overloaded("Limits cannot be checked.")
         return JSONResponse({"status": "ready"})
 
     async def metrics(self, request: Request) -> Response:
