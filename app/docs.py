@@ -67,7 +67,7 @@ def _options(spec: ModelSpec) -> Iterator[str]:
 
 def _quality(spec: ModelSpec) -> str:
     words = ", ".join(spec.quality.words) if spec.quality else "-"
-    if spec.edit_quality is None or spec.edit_quality == spec.quality:
+    if spec.edit_quality is None or (spec.quality and spec.edit_quality.words == spec.quality.words):
         return words
     return f"{words}; edits: {', '.join(spec.edit_quality.words)}"
 

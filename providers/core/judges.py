@@ -85,7 +85,7 @@ def quality(request: ImageRequest, spec: ModelSpec) -> Judgement[str | None]:
     if rule is None:
         message = f"{quoted(spec.id)} has no quality setting; 'quality' was {quoted(asked)}."
         return Judgement(None, rejected("quality", f"{message} Leave it out, or send auto or standard."))
-    where = " in edits" if rule is not spec.quality else ""
+    where = " in edits" if spec.quality and rule.words != spec.quality.words else ""
     message = f"'quality' was {quoted(asked)}; {quoted(spec.id)} takes{where}: {rule.describe()}."
     return Judgement(unasked, rejected("quality", message, nearest=rule.word(rule.nearest(asked))))
 

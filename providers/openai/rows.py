@@ -69,6 +69,8 @@ DALL_E_2: Final = ModelSpec(
     sizes=PixelSizes.of("1024x1024", "256x256", "512x512"),
     n=ImageCount(per_request=10, per_call=10),
     quality=standard_quality(hd=False),
+    # Edits of this model have no such field (unknown_parameter); they are of the one quality there is.
+    edit_quality=replace(standard_quality(hd=False), sent=False),
     inputs=Inputs(count=1, max_bytes=4_000_000, formats=(ImageFormat.PNG,), square=True),
     mask=Mask.NATIVE,
     output=Output(native=ResponseFormat.URL),
