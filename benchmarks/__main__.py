@@ -56,6 +56,7 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
                     found[part] = parts.main_cases(hall, cases, others)
                 elif part in wanted:
                     found[part] = getattr(parts, part)(hall)
+                (tools.CACHE / "bench.json").write_text(json.dumps(found))  # what a run that breaks off had measured
     finally:
         shutil.rmtree(folder)
         shutil.rmtree(work)
