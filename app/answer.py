@@ -1,4 +1,4 @@
-"""The answer of a request as a value, and its rendering: OpenAI's body, the headers, the adjustments."""
+"""The answer of a request as a value, and what is told of it: facts, usage, headers, adjustments."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from app.limiter import Standing, Unit
 from app.registry import Route
 from providers.core.errors import PinholeError
 from providers.core.fate import Fate
-from providers.core.http import JSON, Buffer, Inline
 from providers.core.plan import Adjustment, Kind, Plan
 from providers.core.prices import MICRO, Usage
 from providers.core.types import Size
-from providers.kit.bodies import encode
 
 HEADER_BYTES: Final = 2048
 INTEGERS: Final = 10**15  # RFC 9651, 3.3.1: at most fifteen digits
@@ -78,28 +76,6 @@ def delivered_adjustments(plan: Plan, images: tuple[Delivered, ...], shown: int 
     if any(image.stripped for image in images):
         found.append(Adjustment(param="content_credentials", kind=Kind.DROPPED))
     return tuple(found)
-
-
-def body(answer: Answer) -> list[Buffer]:
-    """OpenAI's body as buffers: the text around the images, and the images where they lie."""
-    document: dict[str, Any] = {
-        "created": answer.created,
-        "data": [image_document(image) for image in answer.images],
-        **facts(answer),
-    }
-    if answer.usage is not None:
-        document["usage"] = usage_document(answer.usage, answer.images)
-    if answer.failures:
-        document["pinhole"] = {"errors": [{"code": f.code, "message": f.message} for f in answer.failures]}
-    return encode(JSON(document))[1]
-
-
-def image_document(image: Delivered) -> dict[str, Any]:
-    """One item of `data`."""
-    item: dict[str, Any] = {"url": image.url} if image.url else {"b64_json": Inline(b"", base64=image.base64 or b"")}
-    if image.revised_prompt:
-        item["revised_prompt"] = image.revised_prompt
-    return item
 
 
 def facts(answer: Answer) -> dict[str, str]:
@@ -168,13 +144,12 @@ def _printable(text: str) -> str:
 
 
 def headers(answer: Answer) -> dict[str, str]:
-    """The headers of a success, but for the request id and the time it took."""
+    """The headers of a success, but for the request id, the time it took and where the limits stand."""
     found = {
         "pinhole-provider": answer.route.provider,
         "pinhole-model": answer.route.spec.id,
         "pinhole-attempts": str(answer.attempts),
         **lifecycle(answer.route),
-        **limits(answer.standings),
     }
     if answer.cost is not None:
         found["pinhole-cost-usd"] = f"{answer.cost / MICRO:.6f}"

@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.answer import Answer, adjustments_header, facts, usage_document
+from app.answer import usage_document
 from app.delivery import Delivered, Sketch
 from app.errors import envelope
+from app.kept import Kept, ending
 from providers.core.errors import PinholeError
 from providers.core.http import JSON, Buffer, Inline
-from providers.core.prices import MICRO
 from providers.core.types import Operation
 from providers.kit.bodies import encode
 
@@ -57,12 +57,12 @@ class Frames:
         }
         return frame(name, document)
 
-    def completed(self, answer: Answer) -> list[Buffer]:
+    def completed(self, kept: Kept) -> list[Buffer]:
         """One event for each image; the last carries what is known only at the end."""
         buffers: list[Buffer] = []
-        for index, image in enumerate(answer.images):
-            last = index == len(answer.images) - 1
-            document = self._image(answer, image, index, last=last)
+        for index, image in enumerate(kept.images):
+            last = index == len(kept.images) - 1
+            document = self._image(kept, image, index, last=last)
             buffers += frame(document["type"], document)
         return buffers
 
@@ -70,21 +70,21 @@ class Frames:
         """The error event; clients raise on its nested object."""
         return frame("error", {"type": "error", **envelope(error)})
 
-    def _image(self, answer: Answer, image: Delivered, index: int, *, last: bool) -> dict[str, Any]:
+    def _image(self, kept: Kept, image: Delivered, index: int, *, last: bool) -> dict[str, Any]:
         known = {"size": "auto", "quality": "auto", "background": "auto", "output_format": image.format.value}
         document: dict[str, Any] = {
             "type": f"{self.prefix}.completed",
             **self._shown(given(image), index, final=True),
             "created_at": self.created,
             **known,
-            **facts(answer),
+            **kept.facts,
         }
         if image.revised_prompt:
             document["revised_prompt"] = image.revised_prompt
-        if last and answer.usage is not None:
-            document["usage"] = usage_document(answer.usage, answer.images)
+        if last and kept.usage is not None:
+            document["usage"] = usage_document(kept.usage, kept.images)
         if last:
-            document["pinhole"] = ending(answer)
+            document["pinhole"] = ending(kept)
         return document
 
     def _shown(self, given: dict[str, Any], index: int, *, final: bool) -> dict[str, Any]:
@@ -105,20 +105,6 @@ class Frames:
 def given(image: Delivered) -> dict[str, Any]:
     """The image itself: a link, or base64 where it lies."""
     return {"url": image.url} if image.url else {"b64_json": Inline(b"", base64=image.base64 or b"")}
-
-
-def ending(answer: Answer) -> dict[str, Any]:
-    """What other answers say in headers."""
-    found: dict[str, Any] = {
-        "provider": answer.route.provider,
-        "model": answer.route.spec.id,
-        "attempts": answer.attempts,
-        "adjustments": adjustments_header(answer.adjustments),
-        "cost_usd": None if answer.cost is None else answer.cost / MICRO,
-    }
-    if answer.failures:
-        found["errors"] = [{"code": f.code, "message": f.message} for f in answer.failures]
-    return found
 
 
 def frame(name: str, document: dict[str, Any]) -> list[Buffer]:

@@ -26,6 +26,7 @@ async def lifespan(
     if isinstance(chosen.ledger, SQLLedger):
         await prepare(chosen.ledger.engine)
     await chosen.ledger.start()
+    await runs.start()
     tasks = [asyncio.create_task(_sweep(chosen)), asyncio.create_task(_lag(telemetry))]
     try:
         yield

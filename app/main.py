@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from app.routes.files import Files
 from app.routes.health import Draining, Health
 from app.routes.images import Images
 from app.routes.models import Models
-from app.runs import Runs
+from app.runs import Index, LedgerIndex, Runs
 from app.seams import Seams
 from app.secret import signing_secrets
 from app.settings import Settings, SettingsError, masked, refuse_open_door
@@ -118,6 +119,19 @@ def limiter(settings: Settings, config: Config, clock: Clock, ledger: Ledger, te
     return GuardedLimiter(RedisLimiter(client, spent), clock, telemetry.limiter_lost, share=share, spent=spent)
 
 
+def run_index(settings: Settings, chosen: Seams, telemetry: Telemetry) -> Index:
+    """What gateways know of each other's runs: on Redis when REDIS_URL says so, else in the ledger."""
+    near = LedgerIndex(secrets.token_hex(8), chosen.clock, chosen.ledger)
+    if settings.redis_url is None:
+        return near
+    from app.limiter.redis import connect  # noqa: PLC0415 - only gateways with Redis pay for its client
+    from app.runs.guarded import GuardedIndex  # noqa: PLC0415 - as above
+    from app.runs.redis import RedisIndex  # noqa: PLC0415 - as above
+
+    far = RedisIndex(near.instance, connect(settings.redis_url), chosen.clock)
+    return GuardedIndex(near, far, chosen.clock, telemetry.runs_lost)
+
+
 def image_store(settings: Settings, config: Config, clock: Clock) -> ImageStore:
     """The bucket of storage.url, else a folder of this machine. Raises SettingsError."""
     url, ttl = config.storage.url, config.storage.ttl_seconds
@@ -168,7 +182,7 @@ def create_app(
     draining = Draining()
     fetcher = Fetcher(chosen.transport, chosen.clock)
     pipeline = _pipeline(chosen, config, registry, fetcher, telemetry)
-    runs = Runs(chosen.clock)
+    runs = Runs(chosen.clock, run_index(settings, chosen, telemetry), chosen.store, telemetry.trouble)
     app = FastAPI(
         title="Pinhole",
         summary="A self-hosted, OpenAI-compatible gateway for images.",

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from app import answer, schemas
+from app import answer, kept, schemas
 from app.auth import Caller
 from app.config import Config
 from app.delivery import Delivery
@@ -91,8 +91,9 @@ async def answered(route: Route, made: Plan, delivery: Delivery, response: HTTPR
         upstream_request_ids=("req-1",),
         standings=(),
     )
-    assert answer.headers(value)
-    return answer.body(value)
+    told = kept.Kept.of(value)
+    assert told.headers
+    return kept.body(told)
 
 
 def reply(model: str, picture: bytes) -> HTTPResponse:

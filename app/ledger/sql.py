@@ -85,9 +85,12 @@ class SQLLedger:
         if request_id is not None:
             found = and_(found, requests.c.request_id == request_id)
         query = select(*(requests.c[name] for name in names)).where(found).order_by(requests.c.created)
-        async with self.engine.connect() as connection:
-            rows = (await connection.execute(query)).mappings()
-            return [Past(**{**row, "state": State(row["state"]), "handed": bool(row["handed"])}) for row in rows]
+        try:
+            async with self.engine.connect() as connection:
+                rows = (await connection.execute(query)).mappings().all()
+        except (SQLAlchemyError, OSError, TimeoutError):
+            raise Overloaded("The ledger cannot be read now.") from None
+        return [Past(**{**row, "state": State(row["state"]), "handed": bool(row["handed"])}) for row in rows]
 
     async def ready(self) -> bool:
         try:

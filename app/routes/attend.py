@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -11,16 +12,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive
 
-from app import answer as answers
+from app import kept as answers
 from app.answer import Answer
 from app.auth import Keyring
 from app.delivery import Sketch
-from app.edge import respond
 from app.errors import BadInput, NotFound
 from app.events import Frames, alive
+from app.kept import Kept
 from app.pipeline import Pipeline
 from app.routes import describe
-from app.runs import Run, Runs, fingerprint, outcome, states
+from app.runs import Record, Run, Runs, Seat, State, fingerprint
 from app.telemetry import Telemetry
 from app.ticket import Ticket
 from providers.core.errors import PinholeError, UpstreamTimeout
@@ -35,6 +36,8 @@ KEY_LENGTH: Final = 255
 # A spooled answer is in memory piece by piece.
 PIECE: Final = 2**20
 JOINED: Final = 32 * 2**10
+# How much longer than its caller's deadline a repeat holds the run that it joined.
+PATIENCE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,73 +61,76 @@ class Attendance:
 
     async def attend(self, request: Request, ticket: Ticket) -> Response:
         """The answer of this request: of its own run, or of the run that it repeats."""
-        run, repeat = await self._run(request, ticket)
-        headers = dict(REPLAYED) if repeat and not run.running else {}
+        seat = await self._seat(request, ticket)
         if ticket.request.stream:
-            return await self._stream(request, ticket, run, headers)
-        run.waiting += 1
-        run.retries += repeat
+            return await self._stream(request, ticket, seat)
         try:
-            answer = await self._outcome(request, ticket, run)
+            kept = await self._outcome(request, ticket, seat)
         except BaseException:
-            self._leave(run, repeat=repeat)
+            seat.leave(delivered=False)
             raise
-        if answer is None:
-            self._leave(run, repeat=repeat)
+        if kept is None:
+            seat.leave(delivered=False)
             return Response(status_code=GONE)
-
-        def done(sent: bool) -> None:
-            run.delivered = run.delivered or sent
-            self._leave(run, repeat=repeat)
-
-        return Buffers(answers.body(answer), answers.headers(answer) | headers, done)
+        return _told(seat, kept)
 
     async def result(self, request: Request, name: str) -> Response:
         """A caller's own answer by request id; 202 while it is being made, 404 when it is not known (any more)."""
         caller = await self.keyring.caller(request.headers, self.clock.time())
-        run = self.runs.find(caller.id, name)
-        if run is None:
+        record = await self.runs.find(caller.id, name)
+        if record is None:
             raise NotFound("No answer is kept under this id.")
-        if run.running:
+        seat = self.runs.visit(record)
+        try:
+            kept = None if seat.run.own and seat.run.running else await self._looked(seat, record)
+        except BaseException:
+            seat.leave(delivered=False)
+            raise
+        if kept is None:
+            seat.leave(delivered=False)
             return JSONResponse({"id": name, "status": "running"}, status_code=202, headers={"retry-after": "2"})
-        if run.answer is None:
-            return respond(run.error or NotFound("The request made no image."))
+        return _told(seat, kept)
 
-        def done(sent: bool) -> None:
-            run.delivered = run.delivered or sent
+    async def _looked(self, seat: Seat, record: Record) -> Kept | None:
+        """The outcome of a run that is over; None of one that still goes on another gateway."""
+        if record.state is State.RUNNING and not seat.run.own:
+            return None
+        assert seat.run.task is not None  # noqa: S101 - only started runs have seats
+        await seat.run.task
+        return seat.run.outcome
 
-        return Buffers(answers.body(run.answer), answers.headers(run.answer) | REPLAYED, done)
-
-    async def _run(self, request: Request, ticket: Ticket) -> tuple[Run, bool]:
-        key = request.headers.get("idempotency-key") or None
-        if key is not None and (len(key) > KEY_LENGTH or not key.isprintable()):
+    async def _seat(self, request: Request, ticket: Ticket) -> Seat:
+        key = request.headers.get("idempotency-key") or ""
+        if len(key) > KEY_LENGTH or not key.isprintable():
             raise BadInput(f"Idempotency-Key must be 1 to {KEY_LENGTH} printable characters.", code="invalid_value")
-        retry = request.headers.get("x-stainless-retry-count", "0") not in {"", "0"}
-        print_ = await _print(ticket.request)
-        found = self.runs.match(ticket.caller.id, print_, key=key, retry=retry)
-        if found is not None:
-            self.telemetry.metrics.repeats("joined" if found.running else "replayed").inc()
-            return found, True
-        run = Run(
+        record = Record(
             id=ticket.request_id,
             caller=ticket.caller.id,
             label=request.state.request_id,
-            fingerprint=print_,
-            key=key,
-            started=ticket.started,
+            fingerprint=await _print(ticket.request),
+            key=hashlib.sha256(key.encode()).hexdigest() if key else "",
+            started=self.clock.time(),
+            owner=self.runs.instance,
         )
-        wanted = replace(ticket, wanted=lambda: run.waiting > 0)
-        return self.runs.start(run, lambda: self.pipeline.states(wanted)), False
+        marked = replace(ticket, label=record.label, fingerprint=record.fingerprint, idempotency=record.key)
 
-    async def _outcome(self, request: Request, ticket: Ticket, run: Run) -> Answer | None:
+        def source(run: Run) -> AsyncIterator[Sketch | Answer]:
+            return self.pipeline.states(replace(marked, wanted=lambda: run.waiting > 0))
+
+        retry = request.headers.get("x-stainless-retry-count", "0") not in {"", "0"}
+        seat = await self.runs.enter(record, source, retry=retry, patience=self._left(ticket) + PATIENCE)
+        if seat.repeat:
+            self.telemetry.metrics.repeats("replayed" if seat.replayed else "joined").inc()
+        return seat
+
+    async def _outcome(self, request: Request, ticket: Ticket, seat: Seat) -> Kept | None:
         try:
-            return await outcome(run, self._left(ticket), _hung_up(request))
+            return await seat.outcome(self._left(ticket), _hung_up(request))
         except TimeoutError:
             raise _late(request) from None
 
-    async def _stream(self, request: Request, ticket: Ticket, run: Run, headers: Mapping[str, str]) -> Response:
+    async def _stream(self, request: Request, ticket: Ticket, seat: Seat) -> Response:
         """Headers wait for the first event or ten seconds, so that early refusals keep their status."""
-        run.waiting += 1
         frames = Frames(
             operation=ticket.request.operation,
             created=int(self.clock.time()),
@@ -132,46 +138,42 @@ class Attendance:
             request_id=request.state.request_id,
             superset="r9s" in request.headers.get("user-agent", ""),
         )
-        source = alive(self._events(request, ticket, run, frames))
+        source = alive(self._events(request, ticket, seat, frames))
         try:
             first = await anext(source)
         except BaseException:
-            self._leave(run, repeat=False)
+            seat.leave(delivered=False)
             raise
 
         async def events() -> AsyncIterator[Any]:
+            delivered = False
             try:
                 for buffer in first:
                     yield buffer
                 async for buffers in source:
                     for buffer in buffers:
                         yield buffer
-                run.delivered = True
+                delivered = True
             except PinholeError as error:
                 for buffer in frames.failed(error):
                     yield buffer
             finally:
-                self._leave(run, repeat=False)
+                seat.leave(delivered=delivered)
 
-        more = {"cache-control": "no-store", "x-accel-buffering": "no", **headers}
+        more = {"cache-control": "no-store", "x-accel-buffering": "no", **(REPLAYED if seat.replayed else {})}
         return StreamingResponse(events(), media_type="text/event-stream", headers=more)
 
     async def _events(
-        self, request: Request, ticket: Ticket, run: Run, frames: Frames
+        self, request: Request, ticket: Ticket, seat: Seat, frames: Frames
     ) -> AsyncIterator[list[Buffer]]:
         try:
-            async for state in states(run, lambda: self._left(ticket)):
+            async for state in seat.states(lambda: self._left(ticket)):
                 yield frames.partial(state) if isinstance(state, Sketch) else frames.completed(state)
         except TimeoutError:
             raise _late(request) from None
 
     def _left(self, ticket: Ticket) -> float:
         return max(0.0, ticket.started + ticket.seconds - self.clock.now())
-
-    def _leave(self, run: Run, *, repeat: bool) -> None:
-        run.waiting -= 1
-        run.retries -= repeat
-        self.runs.settle(run)
 
 
 class Buffers(Response):
@@ -215,6 +217,12 @@ def hung_up(receive: Receive) -> bool:
         return bool(answer.value["type"] == "http.disconnect")
     asking.close()  # type: ignore[attr-defined]  # as above
     return False
+
+
+def _told(seat: Seat, kept: Kept) -> Buffers:
+    """The answer; whether it was delivered is known when its last byte is out."""
+    headers = {**kept.headers, **(REPLAYED if seat.replayed else kept.limits)}
+    return Buffers(answers.body(kept), headers, lambda sent: seat.leave(delivered=sent))
 
 
 async def _print(request: ImageRequest) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from app.store.protocol import Stored, StoreError, format_of, fresh_name, key_of
+from app.store.protocol import DOCUMENT, Stored, StoreError, format_of, fresh_document, fresh_name, key_of, lifetime
 from providers.core.http import Buffer
 from providers.core.types import ImageFormat
 from providers.kit.clock import Clock
@@ -62,14 +62,28 @@ class BucketStore:
         self._swept: str | None = None
 
     async def put(self, data: Buffer, image_format: ImageFormat) -> str:
-        name = fresh_name(image_format)
-        kind = {"Content-Type": image_format.media_type}
+        return await self._put(fresh_name(image_format), data, image_format.media_type)
+
+    async def keep(self, pieces: Sequence[Buffer]) -> str:
+        return await self._put(fresh_document(), b"".join(pieces), "application/octet-stream")
+
+    async def kept(self, name: str) -> bytes | None:
+        if not DOCUMENT.fullmatch(name):
+            return None
         try:
-            # In one request: parts of an upload that was cut off would lie in the bucket unseen, and be paid for.
-            await obstore.put_async(self._bucket, key_of(name), data, attributes=kind, use_multipart=False)
+            found = await obstore.get_async(self._bucket, key_of(name))
+            return bytes(await found.bytes_async())
+        except ABSENT:
+            return None
         except BaseError as error:
             raise _away(error) from error
-        return name
+
+    async def drop(self, name: str) -> None:
+        if DOCUMENT.fullmatch(name):
+            try:
+                await self._remove([key_of(name)])
+            except BaseError as error:
+                log.warning("drop: %s", _away(error))  # the sweeper takes it within the hour
 
     async def get(self, name: str) -> Stored | None:
         image_format = format_of(name)
@@ -91,14 +105,12 @@ class BucketStore:
 
     async def sweep(self) -> int:
         """Remove what has expired among the next objects; a bucket that is away is tried again the next time."""
-        oldest = self._clock.time() - self._ttl
         seen = removed = 0
         try:
             async for page in obstore.list(
                 self._bucket, offset=self._swept, chunk_size=min(PAGE, self._sweep_objects)
             ):
-                expired = [item["path"] for item in page if item["last_modified"].timestamp() <= oldest]
-                removed += await self._remove([path for path in expired if _ours(path)])
+                removed += await self._remove([item["path"] for item in page if self._expired(item)])
                 seen += len(page)
                 self._swept = page[-1]["path"]
                 if seen >= self._sweep_objects:
@@ -111,6 +123,22 @@ class BucketStore:
 
     async def close(self) -> None:
         return None
+
+    async def _put(self, name: str, data: Buffer, media_type: str) -> str:
+        try:
+            # In one request: parts of an upload that was cut off would lie in the bucket unseen, and be paid for.
+            await obstore.put_async(
+                self._bucket, key_of(name), data, attributes={"Content-Type": media_type}, use_multipart=False
+            )
+        except BaseError as error:
+            raise _away(error) from error
+        return name
+
+    def _expired(self, item: Any) -> bool:
+        name = item["path"].rpartition("/")[2]
+        seconds = lifetime(name, self._ttl)
+        ours = seconds is not None and item["path"] == key_of(name)
+        return ours and item["last_modified"].timestamp() + (seconds or 0) <= self._clock.time()
 
     async def _read(self, key: str, start: int, stop: int) -> AsyncIterator[bytes]:
         try:
@@ -128,11 +156,6 @@ class BucketStore:
             except ABSENT:
                 return 0  # another gateway on the same bucket was faster; what is left goes with the next sweep
         return len(paths)
-
-
-def _ours(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return format_of(name) is not None and path == key_of(name)
 
 
 async def _pieces(stream: Any) -> AsyncIterator[bytes]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import IO, Final
 
 import anyio
 
-from app.store.protocol import Stored, format_of, fresh_name, key_of
+from app.store.protocol import DOCUMENT, Stored, StoreError, format_of, fresh_document, fresh_name, key_of, lifetime
 from providers.core.http import Buffer
 from providers.core.types import ImageFormat
 from providers.kit.clock import Clock
@@ -27,8 +28,28 @@ class DiskStore:
 
     async def put(self, data: Buffer, image_format: ImageFormat) -> str:
         name = fresh_name(image_format)
-        await anyio.to_thread.run_sync(self._write, name, data)
+        await anyio.to_thread.run_sync(self._write, name, (data,))
         return name
+
+    async def keep(self, pieces: Sequence[Buffer]) -> str:
+        name = fresh_document()
+        await anyio.to_thread.run_sync(self._write, name, pieces)
+        return name
+
+    async def kept(self, name: str) -> bytes | None:
+        if not DOCUMENT.fullmatch(name):
+            return None
+        try:
+            return await anyio.to_thread.run_sync((self._folder / key_of(name)).read_bytes)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"the folder of images: {type(error).__name__}") from error
+
+    async def drop(self, name: str) -> None:
+        if DOCUMENT.fullmatch(name):
+            with contextlib.suppress(OSError):
+                await anyio.to_thread.run_sync((self._folder / key_of(name)).unlink)
 
     async def get(self, name: str) -> Stored | None:
         image_format = format_of(name)
@@ -54,13 +75,13 @@ class DiskStore:
     async def close(self) -> None:
         return None
 
-    def _write(self, name: str, data: Buffer) -> None:
+    def _write(self, name: str, pieces: Sequence[Buffer]) -> None:
         path = self._folder / key_of(name)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = path.with_suffix(".part")
         try:
             with partial.open("wb") as file:
-                file.write(data)
+                file.writelines(pieces)
             now = self._clock.time()
             os.utime(partial, (now, now))
             partial.replace(path)
@@ -69,11 +90,11 @@ class DiskStore:
             raise
 
     def _sweep(self) -> int:
-        oldest = self._clock.time() - self._ttl
+        now = self._clock.time()
         removed = 0
         for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
             try:
-                if path.stat().st_mtime <= oldest:
+                if path.stat().st_mtime + (lifetime(path.name, self._ttl) or self._ttl) <= now:
                     path.unlink()
                     removed += 1
             except OSError:

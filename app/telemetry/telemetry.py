@@ -90,6 +90,14 @@ class Telemetry:
         else:
             log.error("limiter lost", extra={"fields": {"kind": why}})
 
+    def runs_lost(self, why: str, back: bool) -> None:
+        """The index of runs lost its server: repeats are recognised by this gateway alone; or it is back."""
+        if back:
+            log.warning("runs are shared again")
+            return
+        self.metrics.troubles("runs").inc()
+        log.error("runs are not shared", extra={"fields": {"kind": why}})
+
     def unwritten(self, rows: int) -> None:
         """The ledger could not write a group of rows."""
         self.metrics.ledger_failures().inc()

@@ -79,6 +79,9 @@ class WatchedStore:
         self._inner = inner
         self._tracer = tracer
         self.get = inner.get
+        self.keep = inner.keep
+        self.kept = inner.kept
+        self.drop = inner.drop
         self.sweep = inner.sweep
         self.close = inner.close
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
 
-from app.answer import Answer
-from app.delivery import Sketch
-from app.errors import KeyReused
-from app.runs import Run, Runs, fingerprint
-from providers.core.errors import PinholeError, Refused, UpstreamError
+from app.runs import fingerprint
 from providers.core.types import ImageRequest, Operation
-from providers.kit.clock import SystemClock
 from tests.gateway import Gateway, running
 
 CONFIG = """
@@ -148,83 +142,6 @@ def test_what_cannot_have_been_billed_is_run_anew(gateway: Gateway) -> None:
 def wish(prompt: str = "p") -> ImageRequest:
     """A request."""
     return ImageRequest(operation=Operation.GENERATE, prompt=prompt)
-
-
-def run(name: str, key: str | None = None) -> Run:
-    """A run of caller `c` for the plain wish."""
-    return Run(id=name, caller="c", label=name, fingerprint=fingerprint(wish()), key=key, started=0.0)
-
-
-async def failing(error: PinholeError) -> AsyncIterator[Sketch | Answer]:
-    """A run that comes to nothing."""
-    raise error
-    yield Sketch(image=None, index=0)
-
-
-async def never() -> AsyncIterator[Sketch | Answer]:
-    """A run that does not end by itself."""
-    await asyncio.Event().wait()
-    yield Sketch(image=None, index=0)
-
-
-async def test_a_billed_failure_is_replayed_and_a_free_one_is_not() -> None:
-    """An outcome that may have cost money is what every repeat within ten minutes gets."""
-    runs = Runs(SystemClock())
-    for name, error, replayed in (
-        ("billed", UpstreamError("broke off"), True),
-        ("refused", Refused("no"), False),
-    ):
-        first = runs.start(run(name), lambda error=error: failing(error))  # type: ignore[misc]
-        assert first.task
-        await first.task
-        found = runs.match("c", fingerprint(wish()), key=None, retry=False)
-        assert (found is first) is replayed
-        runs = Runs(SystemClock())
-
-
-async def test_an_answer_on_its_way_is_nobody_elses() -> None:
-    """An equal request that comes while the first one's answer is still being sent is a request of its own."""
-    runs = Runs(SystemClock())
-    first = runs.start(run("first"), lambda: failing(UpstreamError("broke off")))
-    first.waiting = 1
-    assert first.task
-    await first.task
-    during = runs.match("c", fingerprint(wish()), key=None, retry=False)
-    first.waiting = 0
-
-    assert during is None
-    assert runs.match("c", fingerprint(wish()), key=None, retry=False) is first
-
-
-async def test_a_retry_joins_what_still_runs_and_each_first_is_claimed_once() -> None:
-    """An SDK retry joins the running first attempt; two retries of two firsts get one each."""
-    runs = Runs(SystemClock())
-    firsts = [runs.start(run(name), never) for name in ("a", "b")]
-    for first in firsts:
-        first.waiting = 1
-    claimed = []
-    for _ in range(2):
-        found = runs.match("c", fingerprint(wish()), key=None, retry=True)
-        assert found
-        found.retries += 1
-        claimed.append(found)
-    for first in firsts:
-        assert first.task
-        first.task.cancel()
-
-    assert claimed == firsts
-    assert runs.match("c", fingerprint(wish()), key=None, retry=False) is None
-
-
-async def test_keys_are_bound_to_their_request() -> None:
-    """A key that came with another fingerprint raises, running or not."""
-    runs = Runs(SystemClock())
-    first = runs.start(run("a", key="k"), never)
-    with pytest.raises(KeyReused):
-        runs.match("c", fingerprint(wish("other")), key="k", retry=False)
-    assert runs.match("c", fingerprint(wish()), key="k", retry=False) is first
-    assert first.task
-    first.task.cancel()
 
 
 def test_a_fingerprint_ignores_what_is_absent_and_nothing_else() -> None:

@@ -20,6 +20,7 @@ from app.routes.files import byte_range
 from app.settings import Settings, SettingsError
 from app.store import DiskStore, ImageStore, Links, StoreError
 from app.store.bucket import BucketStore
+from app.store.protocol import DOCUMENT_SECONDS
 from providers.core.types import ImageFormat
 from providers.kit.clock import Clock, SystemClock
 from tests.app import azure
@@ -135,6 +136,31 @@ async def test_a_slice_is_a_slice(storage: Storages) -> None:
     name = await store.put(PICTURE, ImageFormat.PNG)
 
     assert await whole(store, name, 1000, 300_001) == PICTURE[1000:300_001]
+
+
+async def test_a_document_is_kept_and_no_link_leads_to_it(storage: Storages) -> None:
+    """Its pieces come back as one to every gateway; no image has its name, and what is dropped or unknown is None."""
+    name = await storage.open().keep([b"head\n", memoryview(PICTURE), b"tail"])
+    given = await storage.open().kept(name)
+    as_image = await storage.open().get(name)
+    await storage.open().drop(name)
+    await storage.open().drop(name)
+
+    assert given == b"head\n" + PICTURE + b"tail"
+    assert as_image is None
+    assert await storage.open().kept(name) is None
+    assert [await storage.open().kept(wrong) for wrong in ("../secret", "0" * 32 + ".png", "")] == [None] * 3
+
+
+async def test_documents_live_an_hour_whatever_images_do(storage: Storages) -> None:
+    """A sweep takes a document after an hour and not before."""
+    name = await storage.open().keep([b"answer"])
+    early = await storage.open(Later(DOCUMENT_SECONDS - 10)).sweep()
+    there = await storage.open().kept(name)
+    late = await storage.open(Later(DOCUMENT_SECONDS + 2)).sweep()
+
+    assert (early, there, late) == (0, b"answer", 1)
+    assert await storage.open().kept(name) is None
 
 
 async def test_images_expire(storage: Storages) -> None:

@@ -1,0 +1,138 @@
+"""What happens when Redis is away: this gateway is one by itself, and tells Redis what it missed afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
+
+from app.runs.ledgered import LedgerIndex
+from app.runs.protocol import IndexLost, Record
+from app.runs.redis import RedisIndex
+from providers.kit.clock import Clock
+
+PAUSE_SECONDS: Final = 1.0
+
+Report = Callable[[str, bool], None]
+T = TypeVar("T")
+
+
+class GuardedIndex:
+    """`far` decides while it answers; `near` knows this gateway's own runs and decides while it does not.
+
+    `far` is left alone for a second after it did not answer. `report` hears each loss and each recovery once.
+    """
+
+    def __init__(self, near: LedgerIndex, far: RedisIndex, clock: Clock, report: Report) -> None:
+        self.instance = near.instance
+        self._near = near
+        self._far = far
+        self._clock = clock
+        self._report = report
+        self._lost = False
+        self._lost_until = 0.0
+        self._missed: set[str] = set()
+
+    async def start(self) -> None:
+        """Read the ledger, and tell Redis what it does not know of it."""
+        for record in await self._near.start():
+            await self._asked(partial(self._far.restore, record), None)
+        await self._asked(self._far.beat, True)
+
+    async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
+        try:
+            found = await self._tried(lambda: self._far.begin(record, retry=retry, patience=patience))
+        except IndexLost:
+            self._missed.add(record.id)
+            return await self._near.begin(record, retry=retry, patience=patience)
+        if found is None:
+            await self._near.put(record)
+        return found
+
+    async def put(self, record: Record) -> tuple[str, ...]:
+        gone = await self._near.put(record)
+        return await self._told(record.id, lambda: self._far.put(record), gone)
+
+    async def get(self, name: str) -> Record | None:
+        return await self._tried(lambda: self._far.get(name))
+
+    async def find(self, caller: str, name: str) -> Record | None:
+        try:
+            return await self._tried(lambda: self._far.find(caller, name))
+        except IndexLost:
+            return await self._near.find(caller, name)
+
+    async def claimed(self, name: str) -> bool:
+        return await self._asked(lambda: self._far.claimed(name), await self._near.claimed(name))
+
+    async def alone(self, name: str) -> None:
+        await self._near.alone(name)
+        await self._told(name, lambda: self._far.alone(name), None)
+
+    async def delivered(self, name: str) -> bool:
+        wanted = await self._near.delivered(name)
+        return await self._told(name, lambda: self._far.delivered(name), wanted)
+
+    async def release(self, name: str, asker: str) -> None:
+        await self._near.release(name, asker)
+        await self._asked(lambda: self._far.release(name, asker), None)
+
+    async def forget(self, name: str) -> None:
+        await self._near.forget(name)
+        await self._told(name, lambda: self._far.forget(name), None)
+
+    async def beat(self) -> bool:
+        """Also the way back: what Redis missed, or all of it when it forgot this gateway, is told again."""
+        try:
+            known = await self._tried(self._far.beat)
+            if not known:
+                self._missed |= {record.id for record in self._near.records}
+            await self._tell()
+        except IndexLost:
+            return False
+        return known
+
+    async def close(self) -> None:
+        await self._near.close()
+        with contextlib.suppress(IndexLost):
+            await self._far.close()
+
+    async def _tell(self) -> None:
+        for name in list(self._missed):
+            record = await self._near.get(name)
+            if record is None:
+                await self._tried(partial(self._far.forget, name))
+            else:
+                await self._tried(partial(self._far.put, record))
+            self._missed.discard(name)
+
+    async def _told(self, name: str, saying: Callable[[], Awaitable[T]], otherwise: T) -> T:
+        """Say it to Redis, or note that it missed it."""
+        try:
+            return await self._tried(saying)
+        except IndexLost:
+            self._missed.add(name)
+            return otherwise
+
+    async def _asked(self, question: Callable[[], Awaitable[T]], otherwise: T) -> T:
+        try:
+            return await self._tried(question)
+        except IndexLost:
+            return otherwise
+
+    async def _tried(self, question: Callable[[], Awaitable[T]]) -> T:
+        if self._lost and self._clock.now() < self._lost_until:
+            raise IndexLost
+        try:
+            found = await question()
+        except IndexLost as error:
+            self._lost_until = self._clock.now() + PAUSE_SECONDS
+            if not self._lost:
+                self._lost = True
+                self._report(str(error), False)
+            raise
+        if self._lost:
+            self._lost = False
+            self._report("", True)
+        return found

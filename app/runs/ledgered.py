@@ -1,0 +1,89 @@
+"""The index of one gateway, kept in its ledger so that it outlives the process.
+
+Why the ledger's database and no file of its own: the row is written and safe before the paid call anyway, so what a
+kill -9 leaves open is known without one more write before the call; the row and the place of its answer cannot
+disagree about which request they speak of; and it is what an operator already keeps (a gateway whose disk goes with
+its container still has its PostgreSQL). Only a run that is kept costs a write, and that is not waited for.
+
+In memory while the process lives; read once, at the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from app.ledger import Ledger, Past
+from app.ledger import State as Row
+from app.runs import failures
+from app.runs.memory import MemoryIndex
+from app.runs.protocol import KEPT_SECONDS, Record, State
+from providers.kit.clock import Clock
+
+GONE: Final = "a process that ended"
+"""The owner of what an earlier process left open; no gateway has this name, so its runs are unknown."""
+
+
+class LedgerIndex(MemoryIndex):
+    """A MemoryIndex that notes what is kept, and knows what the process before it left."""
+
+    def __init__(self, instance: str, clock: Clock, ledger: Ledger) -> None:
+        super().__init__(instance, clock)
+        self._ledger = ledger
+
+    async def start(self) -> tuple[Record, ...]:
+        """Read the ledger; returns the records that were found there."""
+        found = tuple(restored(await self._ledger.past(self._clock.time() - KEPT_SECONDS)))
+        for record in found:
+            await super().put(record)
+        return found
+
+    async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
+        while (found := await super().begin(record, retry=retry, patience=patience)) is not None:
+            if found.owner != GONE or found.state is not State.UNKNOWN or await self._open(found):
+                return found
+            await self.forget(found.id)  # another gateway on this ledger still worked on it, and has ended it since
+        return None
+
+    async def put(self, record: Record) -> tuple[str, ...]:
+        gone = await super().put(record)
+        if record.state is State.ANSWERED:
+            await self._ledger.note(record.id, document=record.document, handed=record.delivered)
+        return gone
+
+    async def delivered(self, name: str) -> bool:
+        wanted = await super().delivered(name)
+        if await self.get(name) is not None:
+            await self._ledger.note(name, handed=True)
+        return wanted
+
+    async def _open(self, record: Record) -> bool:
+        rows = await self._ledger.past(record.started - 1, request_id=record.id)
+        return any(row.state in {Row.RESERVED, Row.UNKNOWN} for row in rows)
+
+
+def restored(rows: Iterable[Past]) -> Iterable[Record]:
+    """What repeats may still ask for: what is open or may have been billed, what is kept, what a key names."""
+    for row in rows:
+        open_ = row.state in {Row.RESERVED, Row.UNKNOWN}
+        kept = row.state is Row.DELIVERED and (row.document is not None or row.idempotency)
+        if open_ or kept:
+            yield _record(row)
+
+
+def _record(row: Past) -> Record:
+    state = {Row.RESERVED: State.RUNNING, Row.UNKNOWN: State.BILLED}.get(row.state, State.ANSWERED)
+    return Record(
+        id=row.request_id.partition("-")[0],  # a fallback's row is its request's
+        caller=row.caller,
+        label=row.label,
+        fingerprint=row.fingerprint,
+        key=row.idempotency,
+        started=row.created,
+        owner=GONE,
+        state=state,
+        alone=True,
+        delivered=row.handed,
+        document=row.document or "",
+        failure=failures.written(failures.of_row(row)) if state is State.BILLED else "",
+    )

@@ -1,0 +1,215 @@
+"""The index in this process: what one gateway needs, and the reference for the one on Redis."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from app.runs.protocol import (
+    DOCUMENT_BYTES,
+    FREE_SECONDS,
+    KEPT_SECONDS,
+    REPEAT_SECONDS,
+    Record,
+    Reused,
+    State,
+)
+from providers.kit.clock import Clock
+
+OVER = (State.BILLED, State.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A repeat's hold on a run: by gateway and internal id of the repeat, until a Unix time."""
+
+    owner: str
+    asker: str
+    until: float
+
+
+@dataclass(slots=True)
+class Book:
+    """What the gateways that share an index know: one gateway in production, several in tests."""
+
+    alive: set[str] = field(default_factory=set)
+    records: dict[str, Record] = field(default_factory=dict)
+    claims: dict[str, Claim] = field(default_factory=dict)
+    same: defaultdict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+    keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    labels: dict[tuple[str, str], str] = field(default_factory=dict)
+    named: defaultdict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
+    free: deque[tuple[float, str]] = field(default_factory=deque)
+
+
+class MemoryIndex:
+    """Plain dictionaries; nothing in it awaits, so each method is one step."""
+
+    def __init__(
+        self, instance: str, clock: Clock, book: Book | None = None, *, document_bytes: int = DOCUMENT_BYTES
+    ) -> None:
+        self.instance = instance
+        self._clock = clock
+        self._book = book or Book()
+        self._document_bytes = document_bytes
+        self._book.alive.add(instance)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All of them, in the order in which they were first written."""
+        return tuple(self._book.records.values())
+
+    async def start(self) -> object:
+        return None
+
+    async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
+        self._expire()
+        found = self._keyed(record) if record.key else self._repeated(record, retry=retry)
+        if found is None:
+            self._write(record)
+            return None
+        self._label(record, found.id)
+        if not record.key and found.state not in OVER:
+            self._book.claims[found.id] = Claim(self.instance, record.id, self._clock.time() + patience)
+        return found
+
+    async def put(self, record: Record) -> tuple[str, ...]:
+        known = self._book.records.get(record.id)
+        if known is not None:
+            record = replace(record, alone=record.alone or known.alone, delivered=record.delivered or known.delivered)
+        self._write(record)
+        return tuple(self._make_room())
+
+    async def get(self, name: str) -> Record | None:
+        found = self._book.records.get(name)
+        return None if found is None else self._shown(found)
+
+    async def find(self, caller: str, name: str) -> Record | None:
+        self._expire()
+        by_label = self._book.labels.get((caller, name))
+        for found in (await self.get(name), await self.get(by_label) if by_label else None):
+            if found is not None and found.caller == caller:
+                return found
+        return None
+
+    async def claimed(self, name: str) -> bool:
+        return self._claimed(name, "")
+
+    async def alone(self, name: str) -> None:
+        if known := self._book.records.get(name):
+            self._book.records[name] = replace(known, alone=True)
+
+    async def delivered(self, name: str) -> bool:
+        known = self._book.records.get(name)
+        if known is None:
+            return False
+        claimed = self._claimed(name, "")
+        if claimed or known.key or known.document or known.alone:
+            self._book.records[name] = replace(known, delivered=True)
+        else:
+            self._forget(name)
+        return claimed
+
+    async def release(self, name: str, asker: str) -> None:
+        claim = self._book.claims.get(name)
+        if claim is not None and claim.asker == asker:
+            del self._book.claims[name]
+
+    async def forget(self, name: str) -> None:
+        self._forget(name)
+
+    async def beat(self) -> bool:
+        known = self.instance in self._book.alive
+        self._book.alive.add(self.instance)
+        return known
+
+    async def close(self) -> None:
+        self._book.alive.discard(self.instance)
+
+    def _forget(self, name: str) -> None:
+        self._book.claims.pop(name, None)
+        if known := self._book.records.pop(name, None):
+            twins = self._book.same.get((known.caller, known.fingerprint), [])
+            if name in twins:
+                twins.remove(name)
+            if not twins:
+                self._book.same.pop((known.caller, known.fingerprint), None)
+            if self._book.keys.get((known.caller, known.key)) == name:
+                del self._book.keys[known.caller, known.key]
+            for label in self._book.named.pop(name, ()):
+                if self._book.labels.get(label) == name:
+                    del self._book.labels[label]
+
+    def _keyed(self, record: Record) -> Record | None:
+        name = self._book.keys.get((record.caller, record.key))
+        found = self._shown(self._book.records[name]) if name else None
+        if found is None or found.state is State.FREE:
+            return None
+        if found.fingerprint != record.fingerprint:
+            raise Reused
+        return found
+
+    def _repeated(self, record: Record, *, retry: bool) -> Record | None:
+        """Undelivered and left alone; for a retry, undelivered; failed. Of each the oldest."""
+        same = [run for run in self._twins(record) if run.state is not State.FREE]
+        fresh = [run for run in same if not run.delivered and not self._claimed(run.id, record.id)]
+        open_ = [run for run in fresh if run.state not in OVER]
+        alone = [run for run in open_ if run.alone]
+        failed = [run for run in same if run.state in OVER and not run.delivered]
+        return next(iter([*alone, *(open_ if retry else ()), *failed]), None)
+
+    def _twins(self, record: Record) -> Iterator[Record]:
+        oldest = self._clock.time() - REPEAT_SECONDS
+        for name in list(self._book.same.get((record.caller, record.fingerprint), ())):
+            found = self._book.records[name]
+            if found.started >= oldest:
+                yield self._shown(found)
+
+    def _claimed(self, name: str, asker: str) -> bool:
+        claim = self._book.claims.get(name)
+        if claim is None or claim.asker == asker or claim.owner not in self._book.alive:
+            return False
+        return claim.until > self._clock.time()
+
+    def _shown(self, record: Record) -> Record:
+        died = record.state is State.RUNNING and record.owner not in self._book.alive
+        return replace(record, state=State.UNKNOWN) if died else record
+
+    def _write(self, record: Record) -> None:
+        first = record.id not in self._book.records
+        self._book.records[record.id] = record
+        if first:
+            self._label(record, record.id)
+            if record.key:
+                self._book.keys[record.caller, record.key] = record.id
+            else:
+                self._book.same[record.caller, record.fingerprint].append(record.id)
+        if record.state is State.FREE:
+            self._book.free.append((self._clock.time() + FREE_SECONDS, record.id))
+
+    def _label(self, asked: Record, name: str) -> None:
+        label = asked.caller, asked.label
+        if self._book.labels.get(label) != name:
+            self._book.labels[label] = name
+            self._book.named[name].append(label)
+
+    def _make_room(self) -> Iterator[str]:
+        kept = [record for record in self._book.records.values() if record.size]
+        total = sum(record.size for record in kept)
+        for record in sorted(kept, key=lambda record: (not record.delivered, record.started)):
+            if total <= self._document_bytes:
+                return
+            total -= record.size
+            self._book.records[record.id] = replace(record, document="", size=0)
+            yield record.document
+
+    def _expire(self) -> None:
+        """An hour after its start a run is forgotten, a failure that was free after a minute."""
+        now = self._clock.time()
+        while self._book.free and self._book.free[0][0] <= now:
+            self._forget(self._book.free.popleft()[1])
+        while old := next(iter(self._book.records.values()), None):
+            if old.started > now - KEPT_SECONDS:
+                return
+            self._forget(old.id)

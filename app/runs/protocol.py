@@ -1,0 +1,113 @@
+"""What gateways know of each other's runs: the record of a run, and the index that holds the records.
+
+An index decides, in one step that no other gateway can interrupt, whether a request is a first or repeats a run. It
+knows no images: answers lie in the store, under the name that a record carries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+KEPT_SECONDS: Final = 3600.0
+REPEAT_SECONDS: Final = 600.0
+FREE_SECONDS: Final = 60.0
+DOCUMENT_BYTES: Final = 2**30
+BEAT_SECONDS: Final = 3.0
+LEASE_SECONDS: Final = 12.0
+
+
+class State(StrEnum):
+    """How far a run came. `unknown` is never written: it is a running one whose gateway died."""
+
+    RUNNING = "running"
+    ANSWERED = "answered"
+    BILLED = "billed"  # failed, and may have been billed: repeats get the failure
+    FREE = "free"  # failed, and cannot have been billed: repeats are runs of their own
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One run as every gateway may know it, visible to its own caller only.
+
+    `started` is Unix seconds, `owner` the gateway that runs it, `key` a digest of the Idempotency-Key ('' without).
+    `alone`: nobody waits for it. `delivered`: a caller got all of it. `document` and `size` (bytes): where its answer
+    is kept. `failure` is app.runs.failures' text.
+    """
+
+    id: str
+    caller: str
+    label: str
+    fingerprint: str
+    key: str
+    started: float
+    owner: str
+    state: State = State.RUNNING
+    alone: bool = False
+    delivered: bool = False
+    document: str = ""
+    size: int = 0
+    failure: str = ""
+
+
+class Reused(Exception):
+    """The Idempotency-Key came before with another request."""
+
+
+class IndexLost(Exception):
+    """The index's server did not answer; nothing is known of what it did."""
+
+
+class Index(Protocol):
+    """Records of runs. Methods that name an unknown run do nothing. Those of a server's raise IndexLost."""
+
+    instance: str
+    """This gateway's name: the owner of the runs that it begins, and of the claims of its callers."""
+
+    async def start(self) -> object:
+        """Learn what was left before."""
+
+    async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
+        """The run that this request repeats, or None: then the request is a first, and its record is written.
+
+        With a key: the run of that key, unless it failed for free. Without: of the same request within ten minutes
+        the oldest that nobody waits for and nobody got; for a `retry` also one whose caller is there; then one that
+        failed and may have been billed. What is joined without a key is claimed for `patience` seconds and for as
+        long as this gateway lives, so that each first has one retry chain; failures are not claimed.
+        Raises Reused.
+        """
+
+    async def put(self, record: Record) -> tuple[str, ...]:
+        """Write a whole record. Returns the documents that have to go to make room: oldest, undelivered ones last."""
+
+    async def get(self, name: str) -> Record | None:
+        """A run by its internal id."""
+
+    async def find(self, caller: str, name: str) -> Record | None:
+        """A caller's run by its internal id, or the newest by a label of the first request or of a repeat."""
+
+    async def claimed(self, name: str) -> bool:
+        """Whether a repeat waits for it."""
+
+    async def alone(self, name: str) -> None:
+        """Nobody waits for it here: it is what the next repeat gets."""
+
+    async def delivered(self, name: str) -> bool:
+        """A caller got it all: no repeat without a key gets it.
+
+        What is not kept is forgotten, unless somebody has claimed it: then True.
+        """
+
+    async def release(self, name: str, asker: str) -> None:
+        """The repeat `asker` (its internal id) does not wait any more."""
+
+    async def forget(self, name: str) -> None:
+        """Remove a record."""
+
+    async def beat(self) -> bool:
+        """Say that this gateway lives, every BEAT_SECONDS; False when the index did not know that it does."""
+
+    async def close(self) -> None:
+        """This gateway ends: what it still runs is unknown."""

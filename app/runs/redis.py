@@ -1,0 +1,149 @@
+"""The index on Redis (7 or newer): one script call a decision, so that any number of gateways agree.
+
+A gateway is alive while its one key is; a run whose gateway is not alive is unknown, and so are its claims nothing.
+An ordinary request costs one call before the upstream is asked (its record must be there before money is spent, else
+no other gateway could join it), and one after, which its caller does not wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.runs.protocol import (
+    DOCUMENT_BYTES,
+    FREE_SECONDS,
+    KEPT_SECONDS,
+    LEASE_SECONDS,
+    REPEAT_SECONDS,
+    IndexLost,
+    Record,
+    Reused,
+    State,
+)
+from providers.kit.clock import Clock
+
+SCRIPT: Final = Path(__file__).with_name("runs.lua").read_text()
+PREFIX: Final = "{pinhole}:runs"  # the hash tag of the limiter: in a cluster all of it lives on one node
+
+
+class RedisIndex:
+    """Every method is one script; a lost reply is asked for once more, which no script minds. Raises IndexLost."""
+
+    def __init__(self, instance: str, client: Redis, clock: Clock, *, document_bytes: int = DOCUMENT_BYTES) -> None:
+        self.instance = instance
+        self._client = client
+        self._clock = clock
+        self._document_bytes = document_bytes
+        self._script = client.register_script(SCRIPT)
+
+    async def start(self) -> object:
+        return await self.beat()
+
+    async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
+        until = _milliseconds(self._clock.time() + patience)
+        reply = await self._run("begin", *_written(record), int(retry), until)
+        if reply[0] == "reused":
+            raise Reused
+        return _read(reply[1]) if reply[0] == "found" else None
+
+    async def put(self, record: Record) -> tuple[str, ...]:
+        return await self._put(record, absent=False)
+
+    async def restore(self, record: Record) -> None:
+        """Write a record that is not there."""
+        await self._put(record, absent=True)
+
+    async def get(self, name: str) -> Record | None:
+        reply = await self._run("get", name)
+        return _read(reply) if reply else None
+
+    async def find(self, caller: str, name: str) -> Record | None:
+        reply = await self._run("find", caller, name)
+        return _read(reply) if reply else None
+
+    async def claimed(self, name: str) -> bool:
+        return bool(await self._run("claimed", name))
+
+    async def alone(self, name: str) -> None:
+        await self._run("alone", name)
+
+    async def delivered(self, name: str) -> bool:
+        return bool(await self._run("delivered", name))
+
+    async def release(self, name: str, asker: str) -> None:
+        await self._run("release", name, asker)
+
+    async def forget(self, name: str) -> None:
+        await self._run("forget", name)
+
+    async def beat(self) -> bool:
+        return bool(await self._run("beat"))
+
+    async def close(self) -> None:
+        """Tells Redis when it is there, and lets go of the connections."""
+        try:
+            await self._run("close")
+        finally:
+            await self._client.connection_pool.disconnect(inuse_connections=True)
+            await self._client.aclose(close_connection_pool=True)
+
+    async def _put(self, record: Record, *, absent: bool) -> tuple[str, ...]:
+        gone = await self._run("put", *_written(record), self._document_bytes, int(absent))
+        return tuple(name for name in gone if name)
+
+    async def _run(self, command: str, *arguments: Any) -> Any:
+        seconds = (LEASE_SECONDS, KEPT_SECONDS, REPEAT_SECONDS, FREE_SECONDS)
+        lease, *times = (_milliseconds(value) for value in seconds)
+        now = _milliseconds(self._clock.time())
+        for attempt in (1, 2):
+            try:
+                return await self._script(
+                    keys=[PREFIX], args=[command, now, self.instance, lease, *times, *arguments]
+                )
+            except (RedisError, OSError, TimeoutError) as error:
+                if attempt == 2:  # noqa: PLR2004 - the second and last
+                    raise IndexLost(type(error).__name__) from error
+        raise IndexLost
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _written(record: Record) -> list[Any]:
+    """The fields in the order that the script reads."""
+    return [
+        record.id,
+        record.caller,
+        record.label,
+        record.fingerprint,
+        record.key,
+        _milliseconds(record.started),
+        record.owner,
+        record.state.value,
+        int(record.alone),
+        int(record.delivered),
+        record.document,
+        record.size,
+        record.failure,
+    ]
+
+
+def _read(fields: Sequence[str]) -> Record:
+    names = ("id", "caller", "label", "fingerprint", "key", "started", "owner", "state", "alone", "delivered")
+    found: dict[str, Any] = dict(zip((*names, "document", "size", "failure"), fields, strict=True))
+    return Record(
+        **found
+        | {
+            "started": int(found["started"]) / 1000,
+            "state": State(found["state"]),
+            "alone": found["alone"] == "1",
+            "delivered": found["delivered"] == "1",
+            "size": int(found["size"]),
+        }
+    )

@@ -1,0 +1,205 @@
+-- The runs that all gateways on this Redis know. One call is one decision.
+-- KEYS[1] is a prefix with a hash tag: every key made of it lives on one node.
+-- ARGV: command, now (ms), this gateway, its lease (ms), how long runs are kept, repeated, kept when free (ms), rest.
+local prefix, command, now, me, lease = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local KEPT, REPEAT, FREE = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local UNDELIVERED = 1e15 -- added to a time in the order of eviction: undelivered answers go last
+local FIELDS = { 'id', 'caller', 'label', 'fingerprint', 'key', 'started', 'owner', 'state', 'alone', 'delivered',
+  'document', 'size', 'failure' }
+
+local function run_of(id) return prefix .. ':run:' .. id end
+local function key_of(run) return prefix .. ':key:' .. run.caller .. ':' .. run.key end
+local function same_of(run) return prefix .. ':same:' .. run.caller .. ':' .. run.fingerprint end
+local function label_of(caller, label) return prefix .. ':label:' .. caller .. ':' .. label end
+local function alive(owner) return redis.call('EXISTS', prefix .. ':gateway:' .. owner) == 1 end
+
+local function load(id)
+  if not id then return nil end
+  local flat = redis.call('HGETALL', run_of(id))
+  if #flat == 0 then return nil end
+  local run = {}
+  for i = 1, #flat, 2 do run[flat[i]] = flat[i + 1] end
+  if run.state == 'running' and not alive(run.owner) then run.state = 'unknown' end
+  return run
+end
+
+local function over(run) return run.state == 'billed' or run.state == 'unknown' end
+
+local function shown(run)
+  local reply = {}
+  for i, name in ipairs(FIELDS) do reply[i] = run[name] end
+  return reply
+end
+
+local function claimed(run, asker)
+  return run.asker ~= nil and run.asker ~= asker and tonumber(run.patience) > now and alive(run.claimer)
+end
+
+local function weigh(id, size, rank) -- the sum of what documents hold, and the order in which they would go
+  local before = tonumber(redis.call('HGET', prefix .. ':sizes', id) or 0)
+  redis.call('INCRBY', prefix .. ':bytes', size - before)
+  if size > 0 then
+    redis.call('HSET', prefix .. ':sizes', id, size)
+    redis.call('ZADD', prefix .. ':kept', rank, id)
+  elseif before > 0 then
+    redis.call('HDEL', prefix .. ':sizes', id)
+    redis.call('ZREM', prefix .. ':kept', id)
+  end
+end
+
+local function rank_of(run)
+  return tonumber(run.started) + (run.delivered == '1' and 0 or UNDELIVERED)
+end
+
+local function forget(run)
+  if run.key == '' then
+    redis.call('ZREM', same_of(run), run.id)
+  elseif redis.call('GET', key_of(run)) == run.id then
+    redis.call('DEL', key_of(run))
+  end
+  if redis.call('GET', label_of(run.caller, run.label)) == run.id then
+    redis.call('DEL', label_of(run.caller, run.label))
+  end
+  weigh(run.id, 0, 0)
+  redis.call('DEL', run_of(run.id))
+end
+
+local function write(run)
+  local left = tonumber(run.started) + KEPT - now
+  if left <= 0 then return end
+  local first = redis.call('EXISTS', run_of(run.id)) == 0
+  local flat = {}
+  for _, name in ipairs(FIELDS) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = run[name]
+  end
+  redis.call('HSET', run_of(run.id), unpack(flat))
+  redis.call('PEXPIRE', run_of(run.id), run.state == 'free' and math.min(FREE, left) or left)
+  weigh(run.id, tonumber(run.size), rank_of(run))
+  if not first then return end
+  redis.call('SET', label_of(run.caller, run.label), run.id, 'PX', left)
+  if run.key ~= '' then
+    redis.call('SET', key_of(run), run.id, 'PX', left)
+  else
+    redis.call('ZADD', same_of(run), run.started, run.id)
+    redis.call('PEXPIRE', same_of(run), REPEAT)
+  end
+end
+
+local function keyed(asked)
+  local found = load(redis.call('GET', key_of(asked)))
+  if not found or found.state == 'free' then return nil end
+  return found
+end
+
+local function repeated(asked, retry)
+  redis.call('ZREMRANGEBYSCORE', same_of(asked), '-inf', '(' .. string.format('%.0f', now - REPEAT))
+  local waiting, failed
+  for _, id in ipairs(redis.call('ZRANGE', same_of(asked), 0, -1)) do
+    local run = load(id)
+    if not run then
+      redis.call('ZREM', same_of(asked), id)
+    elseif run.delivered ~= '1' and run.state ~= 'free' then
+      if over(run) then
+        failed = failed or run
+      elseif not claimed(run, asked.id) then
+        if run.alone == '1' then return run end
+        waiting = waiting or run
+      end
+    end
+  end
+  return (retry and waiting) or failed
+end
+
+local function make_room(bound)
+  local gone = {}
+  for _, range in ipairs({ { 0, now - KEPT }, { UNDELIVERED, UNDELIVERED + now - KEPT } }) do
+    local first, last = string.format('%.0f', range[1]), string.format('%.0f', range[2])
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. ':kept', first, last)) do weigh(id, 0, 0) end
+  end
+  while tonumber(redis.call('GET', prefix .. ':bytes') or 0) > bound do
+    local id = redis.call('ZRANGE', prefix .. ':kept', 0, 0)[1]
+    if not id then break end
+    gone[#gone + 1] = redis.call('HGET', run_of(id), 'document') or nil
+    if redis.call('EXISTS', run_of(id)) == 1 then redis.call('HSET', run_of(id), 'document', '', 'size', '0') end
+    weigh(id, 0, 0)
+  end
+  return gone
+end
+
+local function read(at)
+  local run = {}
+  for i, name in ipairs(FIELDS) do run[name] = ARGV[at + i - 1] end
+  return run
+end
+
+if command == 'begin' then
+  local asked, retry, patience = read(8), ARGV[21] == '1', ARGV[22]
+  redis.call('SET', prefix .. ':gateway:' .. me, '1', 'PX', lease)
+  if redis.call('EXISTS', run_of(asked.id)) == 1 then return { 'first' } end -- the reply of the first try was lost
+  local found
+  if asked.key ~= '' then
+    found = keyed(asked)
+    if found and found.fingerprint ~= asked.fingerprint then return { 'reused' } end
+  else
+    found = repeated(asked, retry)
+  end
+  if not found then
+    write(asked)
+    return { 'first' }
+  end
+  redis.call('SET', label_of(asked.caller, asked.label), found.id, 'PX', KEPT)
+  if asked.key == '' and not over(found) then
+    redis.call('HSET', run_of(found.id), 'claimer', me, 'asker', asked.id, 'patience', patience)
+  end
+  return { 'found', shown(found) }
+end
+
+if command == 'put' then
+  local run = read(8)
+  if ARGV[22] == '1' and redis.call('EXISTS', run_of(run.id)) == 1 then return {} end
+  for _, flag in ipairs({ 'alone', 'delivered' }) do
+    if redis.call('HGET', run_of(run.id), flag) == '1' then run[flag] = '1' end
+  end
+  write(run)
+  return make_room(tonumber(ARGV[21]))
+end
+
+if command == 'find' then
+  for _, id in ipairs({ ARGV[9], redis.call('GET', label_of(ARGV[8], ARGV[9])) or nil }) do
+    local run = load(id)
+    if run and run.caller == ARGV[8] then return shown(run) end
+  end
+  return {}
+end
+
+if command == 'beat' then
+  return redis.call('SET', prefix .. ':gateway:' .. me, '1', 'PX', lease, 'GET') and 1 or 0
+end
+
+if command == 'close' then
+  redis.call('DEL', prefix .. ':gateway:' .. me)
+  return 0
+end
+
+local run = load(ARGV[8])
+if not run then return command == 'get' and {} or 0 end
+if command == 'get' then return shown(run) end
+if command == 'claimed' then return claimed(run, '') and 1 or 0 end
+if command == 'forget' then forget(run) end
+if command == 'alone' then redis.call('HSET', run_of(run.id), 'alone', '1') end
+if command == 'release' and run.asker == ARGV[9] then
+  redis.call('HDEL', run_of(run.id), 'claimer', 'asker', 'patience')
+end
+if command == 'delivered' then
+  local wanted = claimed(run, '')
+  if wanted or run.key ~= '' or run.document ~= '' or run.alone == '1' then
+    run.delivered = '1'
+    redis.call('HSET', run_of(run.id), 'delivered', '1')
+    if tonumber(run.size) > 0 then weigh(run.id, tonumber(run.size), rank_of(run)) end
+  else
+    forget(run)
+  end
+  return wanted and 1 or 0
+end
+return 0

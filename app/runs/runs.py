@@ -1,0 +1,239 @@
+"""Never pay twice, never lose what was paid for: each accepted request is a run that outlives its caller.
+
+READ FIRST, with app/runs/protocol.py. A request enters: the index says whether it is a first or repeats a run, on
+whatever gateway. A first is carried here to its end, whatever its callers do, and then booked: what a repeat may ask
+for is kept in the store, and everything else is forgotten. A repeat joins the run where it goes on here, and follows
+the index where it goes on elsewhere. What may have been billed is replayed, failures included; a run whose gateway
+died is unknown: its repeats are 502, and never a new call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
+from typing import Any, Final
+
+from app.answer import Answer
+from app.delivery import Sketch
+from app.errors import KeyReused
+from app.kept import Kept, document, read
+from app.runs import failures
+from app.runs.protocol import BEAT_SECONDS, KEPT_SECONDS, Index, IndexLost, Record, Reused, State
+from app.runs.run import Run, Seat
+from app.store import ImageStore, StoreError
+from providers.core.errors import PinholeError
+from providers.kit.clock import Clock
+
+MEMORY_BYTES: Final = 256 * 2**20
+LOOK_SECONDS: Final = (0.1, 1.0)  # how often a run of another gateway is asked for: at first, and later
+WANTED_SECONDS: Final = 2.0
+
+Source = Callable[[Run], AsyncIterator[Sketch | Answer]]
+Trouble = Callable[[str, BaseException], None]
+
+
+class Runs:
+    """The runs of this process. Memory is the first place where an answer is looked for, the store the second."""
+
+    def __init__(
+        self, clock: Clock, index: Index, store: ImageStore, trouble: Trouble, *, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
+        self._clock = clock
+        self._index = index
+        self._store = store
+        self._trouble = trouble
+        self._memory_bytes = memory_bytes
+        self._runs: dict[str, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._beating: asyncio.Task[None] | None = None
+
+    @property
+    def instance(self) -> str:
+        """This gateway's name in the index."""
+        return self._index.instance
+
+    async def start(self) -> None:
+        """Learn what the process before this one left, and begin to say that this one lives."""
+        await self._index.start()
+        self._beating = asyncio.create_task(self._beat())
+
+    async def enter(self, record: Record, source: Source, *, retry: bool, patience: float) -> Seat:
+        """A place at the run that this request repeats, or at its own. Raises KeyReused."""
+        try:
+            found = await self._index.begin(record, retry=retry, patience=patience)
+        except Reused:
+            raise KeyReused("This Idempotency-Key came before with another request.") from None
+        run = self._carried(record, source) if found is None else self._joined(found)
+        run.waiting += 1
+        over = not run.running if run.own else found is not None and found.state is not State.RUNNING
+        return Seat(run, record.id, repeat=found is not None, replayed=over, leaving=self._leave)
+
+    async def find(self, caller: str, name: str) -> Record | None:
+        """A caller's run by its id, or the newest by its label."""
+        return await self._index.find(caller, name)
+
+    def visit(self, record: Record) -> Seat:
+        """A place at a run that was found."""
+        run = self._joined(record)
+        run.waiting += 1
+        return Seat(run, "", repeat=True, replayed=True, leaving=self._leave)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for what still runs or is being booked, at a stop; what is left is unknown to every repeat."""
+        until = self._clock.now() + seconds
+        while (left := until - self._clock.now()) > 0:
+            going = {run.task for run in self._runs.values() if run.own and run.task and not run.task.done()}
+            if not going | self._tasks:
+                break
+            await asyncio.wait(going | self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if self._beating:
+            self._beating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._beating
+        await self._index.close()
+
+    def _carried(self, record: Record, source: Source) -> Run:
+        run = self._runs[record.id] = Run(record)
+        run.task = asyncio.create_task(self._carry(run, source))
+        return run
+
+    def _joined(self, record: Record) -> Run:
+        """The run where it is in memory; else one that follows it. Both look the same to a caller."""
+        known = self._runs.get(record.id)
+        if known is not None and (known.running or known.answer or known.error):
+            return known
+        run = Run(record, own=False)
+        run.task = asyncio.create_task(self._follow(run))
+        return run
+
+    async def _carry(self, run: Run, source: Source) -> None:
+        """To the end, and into the books; an error that nobody foresaw leaves an unknown outcome."""
+        try:
+            async for state in source(run):
+                if isinstance(state, Answer):
+                    run.answer = Kept.of(state)
+                else:
+                    run.tell(state)
+        except PinholeError as error:
+            run.error = error
+        finally:
+            if run.answer is None and run.error is None:
+                run.error = failures.unknown()
+            run.tell(None)
+            self._spawn(self._book(run))
+
+    async def _book(self, run: Run) -> None:
+        """What the index and the store must know of a run that ended."""
+        if run.answer is None:
+            await self._failed(run)
+        elif await self._asked_for(run):
+            await self._keep(run, run.answer)
+            self._make_room()
+        else:
+            self._runs.pop(run.record.id, None)
+
+    async def _failed(self, run: Run) -> None:
+        error = run.error or failures.unknown()
+        state = State.BILLED if failures.billed(error) else State.FREE
+        while state is State.BILLED and run.waiting:  # an outcome on its way to its caller is nobody else's
+            run.moved.clear()
+            await run.moved.wait()
+        await self._index.put(replace(run.record, state=state, failure=failures.written(error)))
+        if state is State.FREE:
+            self._runs.pop(run.record.id, None)
+
+    async def _asked_for(self, run: Run) -> bool:
+        """Whether anybody may come for its answer: by key, because its caller is gone, or as a repeat elsewhere."""
+        while not run.record.key and run.waiting:
+            run.moved.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(run.moved.wait(), WANTED_SECONDS)
+            if run.waiting and await self._index.claimed(run.record.id):
+                return True
+        if run.record.key or not run.delivered:
+            return True
+        return await self._index.delivered(run.record.id) or await self._index.get(run.record.id) is not None
+
+    async def _keep(self, run: Run, answer: Kept) -> None:
+        """Into the store; a full disk costs the copy, never the answer, which memory still has."""
+        name, pieces = "", document(answer)
+        try:
+            name = await self._store.keep(pieces)
+        except OSError as error:
+            self._trouble("store", error)
+        size = sum(len(piece) for piece in pieces) if name else 0
+        run.record = replace(run.record, state=State.ANSWERED, document=name, size=size)
+        alone = not run.waiting
+        for gone in await self._index.put(replace(run.record, alone=alone, delivered=run.delivered)):
+            await self._store.drop(gone)
+
+    async def _follow(self, run: Run) -> None:
+        """The outcome of a run that another gateway makes, asked for again and again; or of one that is over."""
+        pause, longest = LOOK_SECONDS
+        record: Record | None = run.record
+        try:
+            while record is not None and record.state is State.RUNNING:
+                await self._clock.sleep(pause)
+                pause = min(longest, pause * 1.5)
+                with contextlib.suppress(IndexLost):  # it is still running, as far as anybody knows
+                    record = await self._index.get(run.record.id)
+            run.answer = await self._brought(record)
+        except PinholeError as error:
+            run.error = error
+        finally:
+            run.tell(None)
+
+    async def _brought(self, record: Record | None) -> Kept:
+        """A kept answer. Raises the failure of the run, or that its outcome is not known (any more)."""
+        if record is not None and record.failure:
+            raise failures.read(record.failure)
+        if record is None or record.state is not State.ANSWERED or not record.document:
+            raise failures.unknown()
+        try:
+            data = await self._store.kept(record.document)
+            return read(data or b"")
+        except (StoreError, ValueError, KeyError) as error:
+            self._trouble("store", error)
+            raise failures.unknown() from error
+
+    def _leave(self, seat: Seat, delivered: bool) -> None:
+        run = seat.run
+        run.waiting -= 1
+        run.delivered = run.delivered or delivered
+        run.moved.set()
+        self._spawn(self._left(seat, delivered))
+
+    async def _left(self, seat: Seat, delivered: bool) -> None:
+        run, name = seat.run, seat.run.record.id
+        if not run.own and run.running and not run.waiting and run.task:
+            run.task.cancel()
+        if seat.repeat and seat.asker:
+            await self._index.release(name, seat.asker)
+        if delivered and (seat.repeat or run.record.state is State.ANSWERED):
+            await self._index.delivered(name)
+        elif run.own and not run.waiting and not run.delivered:
+            await self._index.alone(name)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Books are kept while the caller is already served; a drain waits for them."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _make_room(self) -> None:
+        """Over the byte bound, or after an hour, the oldest that is over leaves memory; the store has it."""
+        oldest = self._clock.time() - KEPT_SECONDS
+        total = sum(run.weight for run in self._runs.values())
+        for run in sorted(self._runs.values(), key=lambda run: (not run.delivered, run.record.started)):
+            if total <= self._memory_bytes and run.record.started > oldest:
+                continue
+            if not run.running and not run.waiting:
+                total -= run.weight
+                del self._runs[run.record.id]
+
+    async def _beat(self) -> None:
+        while True:
+            await self._index.beat()
+            await self._clock.sleep(BEAT_SECONDS)

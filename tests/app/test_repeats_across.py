@@ -1,0 +1,116 @@
+"""Two real gateways, one Redis, one folder of images: a repeat is recognised wherever it lands, never paid again."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.processes import Process
+from tests.services import RedisServer
+from tests.upstreams.openai import OpenAIStandIn
+
+CREDENTIAL = "sk-upstream"
+BODY = {"model": "gpt-image-2", "size": "1024x1024"}
+LEASE_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two gateways before one stand-in."""
+
+    one: Process
+    two: Process
+    upstream: OpenAIStandIn
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    """Fresh processes, with what several gateways share: secret, Redis, folder of images."""
+    redis = RedisServer(tmp_path)
+    redis.start()
+    config = f"storage: {{url: 'file://{tmp_path}/images'}}\n"
+    with OpenAIStandIn(CREDENTIAL) as upstream:
+        environ = {
+            "PINHOLE_SANDBOX": "false",
+            "OPENAI_API_KEY": CREDENTIAL,
+            "OPENAI_BASE_URL": f"{upstream.url}/v1",
+            "REDIS_URL": redis.url,
+            "PINHOLE_SECRET": "shared",
+        }
+        processes = [Process(tmp_path / name, config, environ).start() for name in ("one", "two")]
+        try:
+            yield Pair(processes[0].wait(), processes[1].wait(), upstream)
+        finally:
+            upstream.resume()
+            for process in processes:
+                process.stop()
+            redis.stop()
+
+
+def post(process: Process, prompt: str, timeout: float = 60, **headers: str) -> httpx2.Response:
+    """One generation."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = {**BODY, "prompt": prompt}
+    return httpx2.post(f"{process.url}/v1/images/generations", json=body, headers=named, timeout=timeout)
+
+
+def hang_up(pair: Pair, prompt: str, **headers: str) -> None:
+    """Ask the first gateway, and leave when the upstream has the call."""
+    before = len(pair.upstream.exchanges)
+    connection = http.client.HTTPConnection("127.0.0.1", pair.one.port, timeout=10)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    content = json.dumps({**BODY, "prompt": prompt})
+    connection.request("POST", "/v1/images/generations", content, {"content-type": "application/json", **named})
+    for _ in range(500):
+        if len(pair.upstream.exchanges) > before:
+            break
+        time.sleep(0.01)
+    connection.close()
+    time.sleep(0.5)
+
+
+def test_a_retry_on_another_gateway_joins_the_one_paid_call(pair: Pair) -> None:
+    """The caller of the first is gone; the retry elsewhere gets its bytes, and so does the results route of both."""
+    pair.upstream.pause()
+    hang_up(pair, "a boat", x_request_id="lost")
+    running = httpx2.get(f"{pair.two.url}/v1/images/results/lost")
+    pair.upstream.resume()
+    retry = post(pair.two, "a boat", x_stainless_retry_count="1")
+    kept = [httpx2.get(f"{gateway.url}/v1/images/results/lost") for gateway in (pair.one, pair.two)]
+
+    assert running.status_code == 202
+    assert retry.status_code == 200
+    assert pair.upstream.paid == 1
+    assert [answer.content for answer in kept] == [retry.content] * 2
+    assert post(pair.two, "a boat").status_code == 200
+    assert pair.upstream.paid == 2
+
+
+def test_a_killed_gateway_leaves_an_unknown_outcome_and_its_kept_answers(pair: Pair) -> None:
+    """After kill -9 a repeat elsewhere, and one at the next start, is 502 and no call; what was kept is replayed."""
+    first = post(pair.one, "kept", idempotency_key="k")
+    other = post(pair.two, "another", idempotency_key="k")
+    pair.upstream.pause()
+    hang_up(pair, "killed")
+    pair.one.kill()
+    elsewhere = post(pair.two, "killed", timeout=LEASE_SECONDS, x_stainless_retry_count="1")
+    calls = len(pair.upstream.exchanges)
+    pair.upstream.resume()
+    pair.one.start().wait()
+    again = post(pair.one, "killed")
+    replays = [post(gateway, "kept", idempotency_key="k") for gateway in (pair.one, pair.two)]
+
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    for answer in (elsewhere, again):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_error")
+        assert answer.headers["x-should-retry"] == "false"
+    assert [answer.content for answer in replays] == [first.content] * 2
+    assert [answer.headers["pinhole-replayed"] for answer in replays] == ["true"] * 2
+    assert (calls, len(pair.upstream.exchanges)) == (2, 2)

@@ -1,0 +1,233 @@
+"""One contract for every index of runs; the one on Redis runs against a real redis-server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from app.limiter.redis import connect
+from app.runs import Index, MemoryIndex, Record, State
+from app.runs.memory import Book
+from app.runs.protocol import KEPT_SECONDS, REPEAT_SECONDS, Reused
+from app.runs.redis import RedisIndex
+from tests.clock import StillClock
+from tests.services import RedisServer
+
+ROOM = 1000
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real server for the module."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    """Everybody's time."""
+    return StillClock()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def pair(request: pytest.FixtureRequest, clock: StillClock) -> AsyncIterator[tuple[Index, Index]]:
+    """Two gateways on one index, empty."""
+    if request.param == "memory":
+        book = Book()
+        yield (
+            MemoryIndex("one", clock, book, document_bytes=ROOM),
+            MemoryIndex("two", clock, book, document_bytes=ROOM),
+        )
+        return
+    server: RedisServer = request.getfixturevalue("redis_server")
+    cleaner = connect(server.url)
+    await cleaner.flushall()
+    await cleaner.connection_pool.disconnect()
+    one, two = (RedisIndex(name, connect(server.url), clock, document_bytes=ROOM) for name in ("one", "two"))
+    await one.start()
+    await two.start()
+    yield one, two
+    for found in (one, two):
+        await found.close()
+
+
+@pytest.fixture
+def first(clock: StillClock) -> Callable[..., Record]:
+    """Makes records of caller `c`."""
+
+    def make(name: str, *, key: str = "", wish: str = "p", caller: str = "c", owner: str = "one") -> Record:
+        return Record(
+            id=name,
+            caller=caller,
+            label=f"label-{name}",
+            fingerprint=wish,
+            key=key,
+            started=clock.time(),
+            owner=owner,
+        )
+
+    return make
+
+
+async def begin(index: Index, record: Record, *, retry: bool = False) -> str | None:
+    """The id of what a request repeats."""
+    found = await index.begin(replace(record, owner=index.instance), retry=retry, patience=60)
+    return found.id if found else None
+
+
+Pair = tuple[Index, Index]
+Make = Callable[..., Record]
+
+
+async def test_equal_requests_are_firsts_while_their_callers_wait(pair: Pair, first: Make) -> None:
+    """Without a retry header nobody joins a run whose caller is there, here or elsewhere."""
+    found = [await begin(pair[i % 2], first(str(i))) for i in range(3)]
+
+    assert found == [None] * 3
+
+
+async def test_each_first_has_one_retry_chain(pair: Pair, first: Make) -> None:
+    """Two retries on either gateway get one first each, the third is a first; what is left alone goes first."""
+    one, two = pair
+    for name in ("a", "b"):
+        await begin(one, first(name))
+    await one.alone("b")
+    found = [await begin(two, first("r1"), retry=True), await begin(one, first("r2"), retry=True)]
+    third = await begin(two, first("r3"), retry=True)
+    claimed = await one.claimed("b")
+    await two.release("b", "r1")
+
+    assert found == ["b", "a"]
+    assert third is None
+    assert claimed
+    assert not await one.claimed("b")
+    assert await begin(one, first("r4")) == "b"
+
+
+async def test_a_claim_ends_with_its_gateway_and_with_its_time(pair: Pair, first: Make, clock: StillClock) -> None:
+    """What a repeat held is free again when its gateway dies, or when its caller cannot be waiting any more."""
+    one, two = pair
+    await begin(one, first("a"))
+    await one.alone("a")
+    assert await begin(one, first("r1")) == "a"
+    clock.at += 61
+    assert await begin(two, first("r2")) == "a"
+    await two.close()
+
+    assert not await one.claimed("a")
+    assert await begin(one, first("r3")) == "a"
+
+
+async def test_a_run_whose_gateway_died_is_unknown(pair: Pair, first: Make) -> None:
+    """Every repeat gets it, by key or by fingerprint; it is claimed by none."""
+    one, two = pair
+    await begin(one, first("a"))
+    await begin(one, first("k", key="key"))
+    await one.close()
+    found = [await two.get(name) for name in ("a", "k")]
+
+    assert [record and record.state for record in found] == [State.UNKNOWN] * 2
+    assert [await begin(two, first(name)) for name in ("r1", "r2")] == ["a"] * 2
+    assert await begin(two, first("r3", key="key")) == "k"
+
+
+async def test_what_was_billed_is_repeated_and_what_was_free_is_not(pair: Pair, first: Make) -> None:
+    """A failure that may have cost money is every repeat's for ten minutes; a free one is nobody's, by key too."""
+    one, two = pair
+    for name, key, state in (("a", "", State.FREE), ("b", "k", State.FREE), ("c", "", State.BILLED)):
+        record = first(name, key=key, wish=name)
+        assert await begin(one, record) is None
+        await one.put(replace(record, state=state, failure="text"))
+    found = await two.get("c")
+
+    assert await begin(two, first("r1", wish="a"), retry=True) is None
+    assert await begin(two, first("r2", wish="b", key="k")) is None
+    assert [await begin(two, first(name, wish="c")) for name in ("r3", "r4")] == ["c", "c"]
+    assert found
+    assert (found.state, found.failure) == (State.BILLED, "text")
+
+
+async def test_keys_are_bound_to_their_request_and_caller(pair: Pair, first: Make) -> None:
+    """A key with another fingerprint raises on every gateway; of another caller it is another key."""
+    one, two = pair
+    await begin(one, first("a", key="k"))
+    with pytest.raises(Reused):
+        await begin(two, first("b", key="k", wish="other"))
+
+    assert await begin(two, first("c", key="k")) == "a"
+    assert await begin(two, first("d", key="k", caller="stranger")) is None
+
+
+async def test_what_was_delivered_is_nobodys_repeat(pair: Pair, first: Make) -> None:
+    """An unkept run is forgotten, a kept one is found by its id and labels, and only a key replays it."""
+    one, two = pair
+    plain, kept, keyed = first("a"), first("b", wish="b"), first("c", wish="c", key="k")
+    for record in (plain, kept, keyed):
+        await begin(one, record)
+    await one.alone("b")
+    assert await begin(two, first("r", wish="b")) == "b"
+    for record in (kept, keyed):
+        await one.put(replace(record, state=State.ANSWERED, document="d.answer", size=1))
+    wanted = [await one.delivered(name) for name in ("a", "b", "c")]
+    await two.release("b", "r")
+    by_label = [await two.find("c", name) for name in ("label-a", "label-b", "b", "label-r")]
+
+    assert wanted == [False, True, False]
+    assert [record and record.id for record in by_label] == [None, "b", "b", "b"]
+    assert await two.find("stranger", "b") is None
+    assert await begin(two, first("r1", wish="b"), retry=True) is None
+    assert await begin(two, first("r2", wish="c", key="k")) == "c"
+
+
+async def test_repeats_end_after_ten_minutes_and_keys_after_an_hour(
+    pair: Pair, first: Make, clock: StillClock
+) -> None:
+    """Later the same request is a first again."""
+    one, two = pair
+    records = [first("a"), first("k", key="key")]
+    for record in records:
+        await begin(one, record)
+        await one.put(replace(record, state=State.ANSWERED, document=f"{record.id}.answer", size=1, alone=True))
+    clock.at += REPEAT_SECONDS - 1
+    assert await begin(two, first("r1")) == "a"
+    await two.release("a", "r1")
+    clock.at += 2
+    assert await begin(two, first("r2")) is None
+    assert await begin(two, first("r3", key="key")) == "k"
+    assert KEPT_SECONDS > REPEAT_SECONDS
+
+
+async def test_room_is_made_by_the_oldest_and_undelivered_ones_go_last(
+    pair: Pair, first: Make, clock: StillClock
+) -> None:
+    """Documents over the bound are named, to be dropped; their runs stay known, without an answer."""
+    one, two = pair
+    for name in ("old", "handed", "young"):
+        record = first(name, wish=name)
+        await begin(one, record)
+        state = replace(record, state=State.ANSWERED, document=f"{name}.answer", size=400)
+        assert await one.put(replace(state, delivered=name == "handed", alone=True)) == (
+            () if name != "young" else ("handed.answer",)
+        )
+        clock.at += 1
+    last = first("last", wish="last")
+    await begin(two, last)
+    gone = await two.put(replace(last, state=State.ANSWERED, document="last.answer", size=400, owner="two"))
+    found = await two.get("old")
+
+    assert gone == ("old.answer",)
+    assert found
+    assert (found.state, found.document) == (State.ANSWERED, "")
+
+
+async def test_a_beat_tells_whether_the_index_knew_this_gateway(pair: Pair) -> None:
+    """After a loss of all data the gateway learns that it has to tell again what it runs."""
+    one, _ = pair
+
+    assert await one.beat()
+    await pair[1].close()
+    assert await one.beat()
