@@ -9,6 +9,7 @@ from typing import Final
 
 from app.ledger.database import prepare
 from app.ledger.sql import SQLLedger
+from app.process import release
 from app.routes.health import Draining
 from app.runs import Runs
 from app.seams import Seams
@@ -47,6 +48,7 @@ async def lifespan(
 async def _sweep(chosen: Seams) -> None:
     while True:
         await chosen.store.sweep()
+        await asyncio.to_thread(release)
         await chosen.clock.sleep(SWEEP_SECONDS)
 
 

@@ -26,12 +26,18 @@ def tune() -> None:
     gc.set_threshold(COLLECT_AFTER, 20, 20)
 
 
+def release() -> None:
+    """Give memory that nobody uses back to the system; called now and then, since the allocator keeps it for long."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _keep_large_blocks() -> None:
     """Bodies of megabytes are taken from memory that was used before, not from fresh pages that the kernel clears."""
     with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, 32 * MIB)
-        mallopt(M_TRIM_THRESHOLD, 64 * MIB)
+        mallopt(M_TRIM_THRESHOLD, 1024 * MIB)
         mallopt(M_TOP_PAD, 16 * MIB)
 
 
