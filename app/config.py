@@ -18,6 +18,7 @@ _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # A brace means something to YAML inside of `{...}`: names wait in private-use letters until the text is parsed.
 _MARKED = re.compile("\ue000(\\w+)\ue001")
 _PREFIX = "os.environ/"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # thousands of keys are read in C, where there is libyaml
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -177,8 +178,7 @@ def parse(text: str, environ: Mapping[str, str], name: str = "config") -> Config
     """Parse YAML text. Raises SettingsError."""
     text = _NAME.sub("\ue000\\1\ue001", text)
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text) or {}
+        node, document = _read(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SettingsError(f"{name}, line {line}: {error.problem}.") from None
@@ -192,6 +192,16 @@ def parse(text: str, environ: Mapping[str, str], name: str = "config") -> Config
             for e in error.errors(include_url=False, include_input=False)
         ]
         raise SettingsError("\n".join(problems)) from None
+
+
+def _read(text: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes, which know their lines, and what they say. Raises yaml.YAMLError."""
+    loader = _LOADER(text)
+    try:
+        node = loader.get_single_node()
+        return node, ({} if node is None else loader.construct_document(node) or {})
+    finally:
+        loader.dispose()
 
 
 def _expand(value: Any, environ: Mapping[str, str], name: str) -> Any:
