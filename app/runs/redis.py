@@ -1,6 +1,6 @@
 """The index on Redis (7 or newer): one script call a decision, so that any number of gateways agree.
 
-A gateway is alive while its one key is; a run whose gateway is not alive is unknown, and so are its claims nothing.
+A gateway is alive while its one key is; where it is not, its runs are unknown and its claims are free.
 An ordinary request costs one call before the upstream is asked (its record must be there before money is spent, else
 no other gateway could join it), and one after, which its caller does not wait for.
 """

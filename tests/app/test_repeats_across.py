@@ -61,15 +61,15 @@ def post(process: Process, prompt: str, timeout: float = 60, **headers: str) -> 
     return httpx2.post(f"{process.url}/v1/images/generations", json=body, headers=named, timeout=timeout)
 
 
-def hang_up(pair: Pair, prompt: str, **headers: str) -> None:
-    """Ask the first gateway, and leave when the upstream has the call."""
-    before = len(pair.upstream.exchanges)
-    connection = http.client.HTTPConnection("127.0.0.1", pair.one.port, timeout=10)
+def hang_up(process: Process, upstream: OpenAIStandIn, prompt: str, **headers: str) -> None:
+    """Ask a gateway, and leave when the upstream has the call."""
+    before = len(upstream.exchanges)
+    connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     content = json.dumps({**BODY, "prompt": prompt})
     connection.request("POST", "/v1/images/generations", content, {"content-type": "application/json", **named})
     for _ in range(500):
-        if len(pair.upstream.exchanges) > before:
+        if len(upstream.exchanges) > before:
             break
         time.sleep(0.01)
     connection.close()
@@ -79,7 +79,7 @@ def hang_up(pair: Pair, prompt: str, **headers: str) -> None:
 def test_a_retry_on_another_gateway_joins_the_one_paid_call(pair: Pair) -> None:
     """The caller of the first is gone; the retry elsewhere gets its bytes, and so does the results route of both."""
     pair.upstream.pause()
-    hang_up(pair, "a boat", x_request_id="lost")
+    hang_up(pair.one, pair.upstream, "a boat", x_request_id="lost")
     running = httpx2.get(f"{pair.two.url}/v1/images/results/lost")
     pair.upstream.resume()
     retry = post(pair.two, "a boat", x_stainless_retry_count="1")
@@ -98,7 +98,7 @@ def test_a_killed_gateway_leaves_an_unknown_outcome_and_its_kept_answers(pair: P
     first = post(pair.one, "kept", idempotency_key="k")
     other = post(pair.two, "another", idempotency_key="k")
     pair.upstream.pause()
-    hang_up(pair, "killed")
+    hang_up(pair.one, pair.upstream, "killed")
     pair.one.kill()
     elsewhere = post(pair.two, "killed", timeout=LEASE_SECONDS, x_stainless_retry_count="1")
     calls = len(pair.upstream.exchanges)
@@ -114,3 +114,32 @@ def test_a_killed_gateway_leaves_an_unknown_outcome_and_its_kept_answers(pair: P
     assert [answer.content for answer in replays] == [first.content] * 2
     assert [answer.headers["pinhole-replayed"] for answer in replays] == ["true"] * 2
     assert (calls, len(pair.upstream.exchanges)) == (2, 2)
+
+
+def test_one_gateway_knows_after_a_kill_what_it_paid_for(tmp_path: Path) -> None:
+    """Without Redis: at the next start an open row is 502 and no call; a kept answer is served by key and by id."""
+    with OpenAIStandIn(CREDENTIAL) as upstream:
+        environ = {
+            "PINHOLE_SANDBOX": "false",
+            "OPENAI_API_KEY": CREDENTIAL,
+            "OPENAI_BASE_URL": f"{upstream.url}/v1",
+        }
+        gateway = Process(tmp_path, "", environ).start().wait()
+        try:
+            first = post(gateway, "kept", idempotency_key="k", x_request_id="mine")
+            upstream.pause()
+            hang_up(gateway, upstream, "killed")
+            gateway.kill()
+            upstream.resume()
+            gateway.start().wait()
+            unknown = [post(gateway, "killed", x_stainless_retry_count=count) for count in ("0", "1")]
+            replay = post(gateway, "kept", idempotency_key="k")
+            by_id = httpx2.get(f"{gateway.url}/v1/images/results/mine")
+        finally:
+            gateway.stop()
+
+    assert [answer.status_code for answer in unknown] == [502, 502]
+    assert [answer.headers["x-should-retry"] for answer in unknown] == ["false", "false"]
+    assert replay.headers["pinhole-replayed"] == "true"
+    assert [replay.content, by_id.content] == [first.content] * 2
+    assert len(upstream.exchanges) == 2
