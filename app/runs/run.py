@@ -17,7 +17,7 @@ from providers.core.errors import PinholeError
 class Run:
     """`own`: this gateway makes the call; else it follows another's run, or brings a kept answer from the store.
 
-    `waiting` counts callers here, `moved` is set whenever one of them left.
+    `alone`: it was without any for a time. `waiting` counts callers here, `moved` is set whenever one of them left.
     """
 
     record: Record
@@ -26,6 +26,7 @@ class Run:
     answer: Kept | None = None
     error: PinholeError | None = None
     delivered: bool = False
+    alone: bool = False
     waiting: int = 0
     listeners: set[asyncio.Queue[Sketch | None]] = field(default_factory=set)
     moved: asyncio.Event = field(default_factory=asyncio.Event)

@@ -154,7 +154,7 @@ class Runs:
                 return True
         if run.record.key or not run.delivered:
             return True
-        return await self._index.delivered(run.record.id) or await self._index.get(run.record.id) is not None
+        return await self._index.delivered(run.record.id) or run.alone
 
     async def _keep(self, run: Run, answer: Kept) -> None:
         """Into the store; a full disk costs the copy, never the answer, which memory still has."""
@@ -214,6 +214,7 @@ class Runs:
         if delivered and (seat.repeat or run.record.state is State.ANSWERED):
             await self._index.delivered(name)
         elif run.own and not run.waiting and not run.delivered:
+            run.alone = True
             await self._index.alone(name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
