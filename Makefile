@@ -5,7 +5,7 @@ TEST := $(VENV)/.installed-test
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz limits-long check fmt docs live lock bench bench-quick
+.PHONY: help run demo test fuzz limits-long soak check fmt docs live lock bench bench-quick
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ limits-long: $(TEST) ## Limits and ledger for long: exact admission for a minute
 	@PINHOLE_LIMITS_SECONDS=$${PINHOLE_LIMITS_SECONDS:-60} PINHOLE_LIMITS_GATEWAYS=$${PINHOLE_LIMITS_GATEWAYS:-3} \
 		PINHOLE_KILL_REQUESTS=$${PINHOLE_KILL_REQUESTS:-1000} PINHOLE_MACHINE_EXAMPLES=$${PINHOLE_MACHINE_EXAMPLES:-500} \
 		$(BIN)/pytest --timeout=0 tests/limits
+
+soak: $(TEST) ## Two gateways behind random faults for SECONDS (600): counts what was lost and what was paid twice
+	@tests/ensure-services.sh
+	@$(BIN)/python -m tests.faults.soak --seconds $${SECONDS:-600} --stay $${SOAK}
 
 check: $(TEST) ## Lints, checks the formatting, the types and the import contracts
 	@$(BIN)/ruff check

@@ -103,6 +103,8 @@ def respond(error: PinholeError) -> JSONResponse:
     headers = errors.headers(error)
     if (attempts := error.__dict__.get("attempts")) is not None:
         headers["pinhole-attempts"] = str(attempts)
+    if error.__dict__.get("replayed"):
+        headers["pinhole-replayed"] = "true"
     headers |= limits(error.__dict__.get("standings", ()))
     return JSONResponse(errors.envelope(error), status_code=errors.status(error), headers=headers)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -114,7 +114,7 @@ def frame(name: str, document: dict[str, Any]) -> list[Buffer]:
 
 async def alive(
     source: AsyncIterator[list[Buffer]], seconds: float = KEEP_ALIVE_SECONDS
-) -> AsyncIterator[list[Buffer]]:
+) -> AsyncGenerator[list[Buffer]]:
     """`source`, with a comment whenever nothing came for a while. The source is run in a task of its own."""
     queue: asyncio.Queue[list[Buffer] | None] = asyncio.Queue()
 

@@ -1,6 +1,11 @@
-"""Time that passes only when somebody sleeps."""
+"""Time that passes only when somebody sleeps, and time that nobody waits for."""
 
 from __future__ import annotations
+
+from providers.kit.clock import SystemClock
+
+# Sleeps of this length are rounds of background work, which must not become a race.
+HOUSEKEEPING_SECONDS = 7.5
 
 
 class StillClock:
@@ -19,3 +24,26 @@ class StillClock:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.at += seconds
+
+
+class HastyClock(SystemClock):
+    """The machine's clock, on which short sleeps take no time to speak of."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self._ahead
+
+    def time(self) -> float:
+        return super().time() + self._ahead
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass at once."""
+        self._ahead += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds >= HOUSEKEEPING_SECONDS:
+            await super().sleep(seconds)
+            return
+        await super().sleep(min(seconds, 0.01))

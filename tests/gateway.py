@@ -21,6 +21,7 @@ from app.capacity import Capacity
 from app.keys import Keys
 from app.ledger import MemoryLedger
 from app.ledger.database import engine, upgrade
+from app.limiter import Limiter
 from app.main import create_app, image_folder, limiter, room
 from app.seams import Seams
 from app.secret import signing_secrets
@@ -42,6 +43,7 @@ class Gateway:
     app: FastAPI
     ledger: MemoryLedger
     capacity: Capacity
+    limiter: Limiter
 
     @property
     def sandboxed(self) -> bool:
@@ -114,7 +116,7 @@ def running(
             time.sleep(0.01)
         assert server.started, "the gateway did not start"
         try:
-            yield Gateway(f"http://127.0.0.1:{port}", app, ledger, capacity)
+            yield Gateway(f"http://127.0.0.1:{port}", app, ledger, capacity, seams.limiter)
         finally:
             server.should_exit = True
             thread.join(15)

@@ -75,6 +75,17 @@ class Process:
             self._process = None
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process, "the gateway does not run"
+        return self._process.pid
+
+    def upgrade(self) -> None:
+        """Bring its database up to date, as an operator does before the first start."""
+        command = [sys.executable, "-c", "from app.cli import main; main()", "db", "upgrade"]
+        subprocess.run(command, env=self._environ, check=True, capture_output=True, timeout=60)  # noqa: S603 - ours
+
+    @property
     def log(self) -> list[dict[str, Any]]:
         """The lines of its log."""
         return [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]

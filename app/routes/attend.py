@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -66,6 +68,9 @@ class Attendance:
             return await self._stream(request, ticket, seat)
         try:
             kept = await self._outcome(request, ticket, seat)
+        except PinholeError as error:
+            seat.leave(delivered=False)
+            raise _again(seat, error) from error
         except BaseException:
             seat.leave(delivered=False)
             raise
@@ -83,6 +88,9 @@ class Attendance:
         seat = self.runs.visit(record)
         try:
             kept = None if seat.run.own and seat.run.running else await self._looked(seat, record)
+        except PinholeError as error:
+            seat.leave(delivered=False)
+            raise _again(seat, error) from error
         except BaseException:
             seat.leave(delivered=False)
             raise
@@ -140,28 +148,33 @@ class Attendance:
         )
         source = alive(self._events(request, ticket, seat, frames))
         try:
-            first = await anext(source)
+            first = await _first(request, source)
+        except PinholeError as error:
+            seat.leave(delivered=False)
+            raise _again(seat, error) from error
         except BaseException:
             seat.leave(delivered=False)
             raise
 
+        if first is None:
+            seat.leave(delivered=False)
+            return Response(status_code=GONE)
+        told = False
+
         async def events() -> AsyncIterator[Any]:
-            delivered = False
+            nonlocal told
             try:
                 for buffer in first:
                     yield buffer
                 async for buffers in source:
                     for buffer in buffers:
                         yield buffer
-                delivered = True
+                told = not await request.is_disconnected()
             except PinholeError as error:
                 for buffer in frames.failed(error):
                     yield buffer
-            finally:
-                seat.leave(delivered=delivered)
 
-        more = {"cache-control": "no-store", "x-accel-buffering": "no", **(REPLAYED if seat.replayed else {})}
-        return StreamingResponse(events(), media_type="text/event-stream", headers=more)
+        return Events(events(), REPLAYED if seat.replayed else {}, lambda: seat.leave(delivered=told))
 
     async def _events(
         self, request: Request, ticket: Ticket, seat: Seat, frames: Frames
@@ -217,6 +230,45 @@ def hung_up(receive: Receive) -> bool:
         return bool(answer.value["type"] == "http.disconnect")
     asking.close()  # type: ignore[attr-defined]  # as above
     return False
+
+
+class Events(StreamingResponse):
+    """An event stream; `done` hears of its end, also of one that the caller never let begin."""
+
+    def __init__(self, content: AsyncIterator[Any], headers: Mapping[str, str], done: Callable[[], None]) -> None:
+        more = {"cache-control": "no-store", "x-accel-buffering": "no", **headers}
+        super().__init__(content, media_type="text/event-stream", headers=more)
+        self._done = done
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._done()
+
+
+async def _first(request: Request, source: AsyncGenerator[list[Buffer]]) -> list[Buffer] | None:
+    """The first event's buffers; None when the caller hung up before."""
+    event, watcher = asyncio.ensure_future(anext(source)), asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait({event, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if event.done():
+            return event.result()
+    finally:
+        for task in (event, watcher):
+            task.cancel()
+        await asyncio.gather(event, watcher, return_exceptions=True)
+    await source.aclose()
+    return None
+
+
+def _again(seat: Seat, error: PinholeError) -> PinholeError:
+    """The error, and for a repeat a copy that says so."""
+    if not seat.replayed:
+        return error
+    again = copy.copy(error)
+    again.__dict__["replayed"] = True
+    return again
 
 
 def _told(seat: Seat, kept: Kept) -> Buffers:

@@ -64,9 +64,13 @@ class PermissionDenied(PinholeError):
 
 
 class UpstreamFailure(PinholeError):
-    """What an upstream did wrong or refused. `billed` says whether it may have cost money."""
+    """What an upstream did wrong or refused. `billed` says whether it may have cost money.
+
+    `readable` is false where its answer says nothing: of a look at a task, that is only a look to repeat.
+    """
 
     billed: bool = False
+    readable: bool = True
 
     def __init__(
         self,

@@ -227,6 +227,8 @@ class Client:
             )
         outcome = deployment.provider.outcome(call, response)
         if isinstance(outcome, Failed):
+            if not outcome.error.readable:
+                return poll
             outcome.error.billed = outcome.error.billed or isinstance(outcome.error, UpstreamError)
         return outcome
 

@@ -111,4 +111,6 @@ def unreadable(response: HTTPResponse, *, provider: str, why: str = "cannot be r
     ok = response.status < 400  # noqa: PLR2004 - HTTP's classes
     kind = UpstreamError if ok else class_for(response.status)
     message = f"The answer of {provider} {why}." if ok else None
-    return failure(kind, response, provider=provider, message=message)
+    found = failure(kind, response, provider=provider, message=message)
+    found.readable = not ok
+    return found

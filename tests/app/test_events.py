@@ -248,7 +248,7 @@ async def test_a_reader_that_leaves_ends_the_source() -> None:
 
     stream = alive(endless(), seconds=1)
     assert await anext(stream) == [b"x"]
-    await stream.aclose()  # type: ignore[attr-defined]  # the protocol has no aclose, generators do
+    await stream.aclose()
     await asyncio.wait_for(ended.wait(), 1)
 
 

@@ -33,6 +33,7 @@ SCRATCH_BYTES: Final = 256 * 1024
 PORTS: Final = {"http": 80, "https": 443}
 PLAIN: Final = re.compile(r"[\t -~\x80-\xff]*")
 SAFE: Final = "/%:@!$&'()*+,;=?-._~[]|"
+PACKED_AT_MOST: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,8 @@ async def _inflated(headers: Mapping[str, str], body: memoryview, limit: int) ->
         return body
     if coding not in {"gzip", "x-gzip", "deflate"}:
         raise UpstreamError("The upstream's answer is compressed in a way that was not asked for.")
-    return memoryview(await asyncio.to_thread(_inflate, body, limit))
+    most = min(limit, PACKED_AT_MOST * len(body) + 2**20)  # nothing of an image packs so well, a bomb does
+    return memoryview(await asyncio.to_thread(_inflate, body, most))
 
 
 def _inflate(body: memoryview, limit: int) -> bytes:
