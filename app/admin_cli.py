@@ -45,16 +45,37 @@ def create(
     models: Annotated[list[str] | None, typer.Option("--model", help="Model pattern; may be repeated.")] = None,
     policy: Annotated[str | None, typer.Option(help="strict or lenient.")] = None,
     limit: Annotated[list[str] | None, typer.Option(help="Such as images_per_minute=60; may be repeated.")] = None,
+    user_limit: Annotated[list[str] | None, typer.Option(help="The same, for each of its end users.")] = None,
+    response_format: Annotated[str | None, typer.Option(help="url or b64_json.")] = None,
+    emulation: Annotated[str, typer.Option(help="allow or forbid.")] = "allow",
+    expires: Annotated[str | None, typer.Option(help="Such as 2027-01-31T00:00:00Z.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; may be repeated.")] = None,
 ) -> None:
     """Make a key; it is shown this once."""
-    limits = dict(pair.split("=", 1) for pair in limit or () if "=" in pair)
-    document = {"name": name, "models": models or ["*"], "policy": policy, "limits": limits}
+    document = {
+        "name": name,
+        "models": models or ["*"],
+        "policy": policy,
+        "limits": _pairs(limit),
+        "user_limits": _pairs(user_limit),
+        "response_format": response_format,
+        "emulation": emulation,
+        "expires": expires,
+        "metadata": _pairs(metadata),
+    }
     try:
         fields = KeyFields.model_validate(document)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise typer.BadParameter(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
     typer.echo(json.dumps(_run(lambda found, settings: _keys(found, settings).create(fields)), indent=2))
+
+
+def _pairs(given: list[str] | None) -> dict[str, str]:
+    for pair in given or ():
+        if "=" not in pair:
+            raise typer.BadParameter(f"'{pair}' is not NAME=VALUE.")
+    return dict(pair.split("=", 1) for pair in given or ())
 
 
 @keys.command("list")

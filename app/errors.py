@@ -69,6 +69,17 @@ class Overloaded(PinholeError):
         self.retry_after = retry_after
 
 
+class Unkept(Overloaded):
+    """Images were made and paid for, and there is no room to keep them for their links."""
+
+    billed = True
+
+
+def billed(error: BaseException | None) -> bool:
+    """Whether money may have been spent, so that a repeat must not spend it again."""
+    return bool(getattr(error, "billed", False))
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """How a class is shown. `own_code` lets the error name a finer code."""
@@ -155,8 +166,7 @@ def headers(error: PinholeError) -> dict[str, str]:
     wait = getattr(error, "retry_after", None)
     if wait is not None:
         found["retry-after"] = str(max(1, -int(-wait // 1)))
-    billed = isinstance(error, core.UpstreamFailure) and error.billed
-    if billed or isinstance(error, core.UpstreamQuota | QuotaExceeded | core.UpstreamAuth):
+    if billed(error) or isinstance(error, core.UpstreamQuota | QuotaExceeded | core.UpstreamAuth):
         found["x-should-retry"] = "false"
     if isinstance(error, RequestTimeout):
         found["connection"] = "close"

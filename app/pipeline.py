@@ -14,7 +14,7 @@ import anyio
 from app.answer import Answer, Failure, delivered_adjustments
 from app.capacity import Capacity
 from app.delivery import Delivered, Delivery, Sketch
-from app.errors import Overloaded
+from app.errors import Overloaded, Unkept
 from app.fallback import FALLS_BACK, Fallbacks, Way
 from app.ledger import Ledger
 from app.limiter import Limiter
@@ -183,7 +183,7 @@ class Pipeline:
                 first = first or error
                 failures.append(Failure.of(error))
             except OSError as error:
-                first = first or Overloaded("There is no room to keep the image for its link.")
+                first = first or Unkept("The image was made, and there is no room to keep it for its link.")
                 failures.append(Failure.of(first))
                 self._telemetry.trouble("store", error)
         if not images and first is not None:

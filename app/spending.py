@@ -7,13 +7,13 @@ from types import TracebackType
 from typing import Final, Self
 
 from app.answer import Answer, adjustments_header
-from app.errors import QuotaExceeded, RateLimited
+from app.errors import QuotaExceeded, RateLimited, billed
 from app.fallback import Way
 from app.ledger import Entry, Ledger, State
 from app.limiter import Decision, Limiter, Scope, Spend, Standing, Unit, Used
 from app.telemetry import Telemetry
 from app.ticket import Ticket
-from providers.core.errors import InvalidRequest, PermissionDenied, PinholeError, UpstreamFailure, Violation
+from providers.core.errors import InvalidRequest, PermissionDenied, PinholeError, Violation
 from providers.core.plan import Plan
 from providers.core.provider import Completed, Link
 from providers.kit.client import Journal
@@ -142,9 +142,8 @@ class Account:
     def _state(self, error: BaseException | None) -> State:
         if self._answer is not None and self._answer.images:
             return State.DELIVERED
-        billed = isinstance(error, UpstreamFailure) and error.billed
         strange = error is not None and not isinstance(error, PinholeError) and self.journal.attempts > 0
-        return State.UNKNOWN if billed or strange or self.paid else State.FAILED
+        return State.UNKNOWN if billed(error) or strange or self.paid else State.FAILED
 
 
 def spend_of(ticket: Ticket, way: Way) -> Spend:

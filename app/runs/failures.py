@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 from typing import Any, Final
 
+from app import errors
 from app.ledger import Past
 from providers.core.errors import (
     InvalidRequest,
     PinholeError,
     UpstreamError,
-    UpstreamFailure,
     UpstreamTimeout,
     Violation,
 )
@@ -39,7 +39,7 @@ def unknown() -> UpstreamError:
 
 def billed(error: PinholeError) -> bool:
     """Whether a repeat must get this failure instead of a new call."""
-    return isinstance(error, UpstreamFailure) and error.billed
+    return errors.billed(error)
 
 
 def written(error: PinholeError) -> str:

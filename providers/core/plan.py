@@ -15,7 +15,7 @@ from providers.core.options import IntRange
 from providers.core.output import Output
 from providers.core.sizes import Resolution
 from providers.core.spec import ModelSpec
-from providers.core.types import ImageRequest, InputImage, Operation, nothing
+from providers.core.types import Auto, ImageRequest, InputImage, Operation, nothing
 
 
 class Kind(StrEnum):
@@ -117,7 +117,9 @@ def cost(request: ImageRequest, spec: ModelSpec, decisions: Decisions) -> int | 
         return None
     rule = spec.quality_rule(request.operation)
     quality = decisions.resolution.tier if rule and rule.tiers else decisions.quality
-    each = spec.prices.image(quality, decisions.resolution.pixels)
+    chosen = decisions.resolution
+    open_ = isinstance(chosen.wire, Auto) and chosen.tier is None  # the model will choose
+    each = spec.prices.image(quality, None if open_ else chosen.pixels)
     return None if each is None else decisions.n * each + len(request.images) * spec.prices.input_image
 
 

@@ -90,13 +90,10 @@ class Prices:
 
     def image(self, quality: str | None, size: Size | None) -> int | None:
         """One image of this quality and size; None when the row has no price for it, the dearest when unknown."""
-        if quality is None and size is None:
-            return self.dearest()
+        if size is None:
+            mine = {key: price for key, price in self.images.items() if key.partition("/")[0] == quality}
+            return max((mine or self.images).values(), default=None)
         for key in (f"{quality}/{size}", quality or "", str(size), ""):
             if key in self.images:
                 return self.images[key]
-        return self.dearest()
-
-    def dearest(self) -> int | None:
-        """The dearest image of the table."""
         return max(self.images.values(), default=None)
