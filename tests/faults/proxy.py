@@ -152,19 +152,19 @@ class FaultProxy:
 
     async def _pass(self, passage: Passage, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One exchange; True when the connection can carry another. Raises ConnectionError when the peer left."""
-        fault = passage.fault
+        fault, released = passage.fault, self._released  # a release between two waits is not missed
         answer = await self._asked(passage) if fault.reaches else b""
         answer = fault.answer if fault.answer is not None else answer
         answer = fault.altered(answer) if fault.altered else answer
         await asyncio.sleep(fault.delay_s)
         let = fault.length(answer)
         await _written(writer, answer[:let], fault)
-        while fault.endless and not await self._left(reader, fault.pause_s):
+        while fault.endless and not await self._left(reader, released, fault.pause_s):
             await _written(writer, fault.endless, CLEAN)
         if fault.endless:
             return False
         if fault.end is End.HOLD:
-            await self._left(reader, None)
+            await self._left(reader, released, None)
             await _written(writer, answer[let:], CLEAN)
         elif fault.end is End.RST:
             _reset(writer)
@@ -175,9 +175,9 @@ class FaultProxy:
         passage.whole = passage.whole and (let == len(answer) or fault.end is End.HOLD)
         return fault.end in {End.WHOLE, End.HOLD} and b"connection: close" not in answer[:2000].lower()
 
-    async def _left(self, reader: asyncio.StreamReader, seconds: float | None) -> bool:
+    async def _left(self, reader: asyncio.StreamReader, let: asyncio.Event, seconds: float | None) -> bool:
         """True when everything was released meanwhile. Raises ConnectionError when the peer left."""
-        released = asyncio.create_task(self._released.wait())
+        released = asyncio.create_task(let.wait())
         peer = asyncio.create_task(reader.read(1))
         try:
             await asyncio.wait({released, peer}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -259,7 +259,8 @@ def reckon(report: Report, proxy: FaultProxy, ends: dict[str, str]) -> None:
         prompt = passage.exchange.json()["prompt"]
         report.submits += 1
         if prompt in accepted:
-            report.paid_twice.append(prompt)
+            met = [str(one.fault) for one in proxy.passages if one.exchange.body == passage.exchange.body]
+            report.paid_twice.append(f"{prompt}: {ends.get(prompt)}: {met}")
         if passage.fault not in FREE:
             accepted.add(prompt)
         if passage.whole and ends.get(prompt) != "answered":
