@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from app import admin_cli, catalog
 from app import config as config_file
 from app.caller import Wish, ask, explained, saved
 from app.main import create_app
-from app.process import tune
+from app.process import Server, tune
 from app.registry import Registry
 from app.server import Protocol
 from app.settings import Settings, SettingsError, masked
@@ -59,8 +60,9 @@ def serve() -> None:
     typer.echo(
         f"Pinhole on http://{settings.host}:{settings.port}{' (sandbox)' if settings.sandbox else ''}", err=True
     )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop listens to it
     tune()
-    uvicorn.run(
+    serving = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -71,6 +73,10 @@ def serve() -> None:
         http=Protocol,
         timeout_graceful_shutdown=int(config.server.drain_seconds),
     )
+    server = Server(serving, app.state.draining.begin)
+    server.run()
+    if not server.started:
+        raise typer.Exit(3)
 
 
 @cli.command()

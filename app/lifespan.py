@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+import threading
 from collections.abc import AsyncIterator
 from typing import Final
 
+from app.configured import Current
 from app.ledger.database import prepare
 from app.ledger.sql import SQLLedger
 from app.process import release
@@ -21,7 +24,7 @@ LAG_SECONDS: Final = 1.0
 
 @contextlib.asynccontextmanager
 async def lifespan(
-    chosen: Seams, draining: Draining, runs: Runs, telemetry: Telemetry, seconds: float
+    chosen: Seams, draining: Draining, runs: Runs, telemetry: Telemetry, current: Current
 ) -> AsyncIterator[None]:
     """Sweeps expired images and measures the loop while the app lives, and closes the seams after."""
     if isinstance(chosen.ledger, SQLLedger):
@@ -29,11 +32,14 @@ async def lifespan(
     await chosen.ledger.start()
     await runs.start()
     tasks = [asyncio.create_task(_sweep(chosen)), asyncio.create_task(_lag(telemetry))]
+    reloading = _reloads(current)
     try:
         yield
     finally:
+        if reloading:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
         draining.started = True
-        await runs.drain(seconds)
+        await runs.drain(draining.left(current.value.config.server.drain_seconds))
         for task in tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -43,6 +49,14 @@ async def lifespan(
         await chosen.ledger.close()
         await chosen.store.close()
         await asyncio.to_thread(telemetry.tracer.close)
+
+
+def _reloads(current: Current) -> bool:
+    """SIGHUP reads the config file again, where this is the main thread: signals belong to it."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, current.reload)
+    return True
 
 
 async def _sweep(chosen: Seams) -> None:

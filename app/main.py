@@ -15,6 +15,7 @@ from app import edge
 from app.auth import Caller, Keyring, KeyStore, of_fields
 from app.capacity import Capacity
 from app.config import Config
+from app.configured import Configured, Current
 from app.delivery import Delivery
 from app.docs_page import Docs
 from app.fallback import Fallbacks
@@ -176,12 +177,10 @@ def create_app(
     config = config if config is not None else config_file.load(settings.config, settings.environ)
     telemetry = telemetry or Telemetry(tracer(settings.environ))
     chosen = chosen or seams(settings, config, telemetry)
-    keys = keyring(settings, config, chosen.keys)
-    refuse_open_door(settings, has_keys=keys.closed)
-    registry = Registry(providers if providers is not None else discover(), settings, config)
+    current = _current(settings, config, chosen, providers if providers is not None else discover(), telemetry)
     draining = Draining()
     fetcher = Fetcher(chosen.transport, chosen.clock)
-    pipeline = _pipeline(chosen, config, registry, fetcher, telemetry)
+    pipeline = _pipeline(chosen, config, fetcher, telemetry)
     runs = Runs(chosen.clock, run_index(settings, chosen, telemetry), chosen.store, telemetry.trouble)
     app = FastAPI(
         title="Pinhole",
@@ -189,30 +188,29 @@ def create_app(
         version="0.1.0",
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda _: lifespan(chosen, draining, runs, telemetry, config.server.drain_seconds),
+        lifespan=lambda _: lifespan(chosen, draining, runs, telemetry, current),
         redirect_slashes=False,
         telemetry=NOTHING_OF_FASTAPIS_OWN,
     )
-    attendance = Attendance(pipeline=pipeline, runs=runs, keyring=keys, clock=chosen.clock, telemetry=telemetry)
+    app.state.draining = draining
+    attendance = Attendance(pipeline=pipeline, runs=runs, current=current, clock=chosen.clock, telemetry=telemetry)
     images = Images(
         attendance=attendance,
         pipeline=pipeline,
-        registry=registry,
-        keyring=keys,
+        current=current,
         fetcher=fetcher,
         settings=settings,
-        config=config,
         clock=chosen.clock,
         pace=chosen.pace,
         room=chosen.room,
     )
-    models = Models(registry=registry, keyring=keys, clock=chosen.clock)
+    models = Models(current=current, clock=chosen.clock)
     for part in (attendance, images, models):
         app.include_router(part.router(), prefix="/v1")
         app.include_router(part.router(), include_in_schema=False)
     app.include_router(images.azure())
     if chosen.keys is not None:
-        admin = Admin(keyring=keys, keys=chosen.keys, ledger=chosen.ledger, clock=chosen.clock)
+        admin = Admin(current=current, keys=chosen.keys, ledger=chosen.ledger, clock=chosen.clock)
         app.include_router(admin.router())
     app.include_router(Files(store=chosen.store, links=chosen.links).router())
     app.include_router(
@@ -226,7 +224,7 @@ def create_app(
         edge.Edge,
         telemetry=telemetry,
         public_url=settings.public_url,
-        closed=keys.closed,
+        closed=current.value.keyring.closed,
         direct=images.doors(),
     )
     if telemetry.tracer.on:
@@ -234,12 +232,25 @@ def create_app(
     return app
 
 
-def _pipeline(chosen: Seams, config: Config, registry: Registry, fetcher: Fetcher, telemetry: Telemetry) -> Pipeline:
+def _current(
+    settings: Settings, config: Config, chosen: Seams, providers: Sequence[Provider], telemetry: Telemetry
+) -> Current:
+    """The config in force, and how it is read again. Raises SettingsError."""
+
+    def made(config: Config) -> Configured:
+        keys = keyring(settings, config, chosen.keys)
+        refuse_open_door(settings, has_keys=keys.closed)
+        registry = Registry(providers, settings, config)
+        fallbacks = Fallbacks(registry, config.fallbacks)
+        return Configured(config=config, registry=registry, fallbacks=fallbacks, keyring=keys)
+
+    return Current(lambda: made(config_file.load(settings.config, settings.environ)), made(config), telemetry)
+
+
+def _pipeline(chosen: Seams, config: Config, fetcher: Fetcher, telemetry: Telemetry) -> Pipeline:
     capacity = chosen.capacity or Capacity(chosen.clock, config.capacity)
     store = watched_store(chosen.store, telemetry)
     return Pipeline(
-        registry=registry,
-        fallbacks=Fallbacks(registry, config.fallbacks),
         limiter=WatchedLimiter(chosen.limiter, telemetry),
         ledger=chosen.ledger,
         client=Client(

@@ -15,10 +15,10 @@ from app.answer import Answer, Failure, delivered_adjustments
 from app.capacity import Capacity
 from app.delivery import Delivered, Delivery, Sketch
 from app.errors import Overloaded, Unkept
-from app.fallback import FALLS_BACK, Fallbacks, Way
+from app.fallback import FALLS_BACK, Way
 from app.ledger import Ledger
 from app.limiter import Limiter
-from app.registry import Registry, Route
+from app.registry import Route
 from app.spending import Account
 from app.telemetry import Telemetry
 from app.ticket import Ticket
@@ -40,8 +40,6 @@ class Pipeline:
     def __init__(
         self,
         *,
-        registry: Registry,
-        fallbacks: Fallbacks,
         limiter: Limiter,
         ledger: Ledger,
         client: Client,
@@ -50,8 +48,6 @@ class Pipeline:
         telemetry: Telemetry,
         capacity: Capacity,
     ) -> None:
-        self._registry = registry
-        self._fallbacks = fallbacks
         self._limiter = limiter
         self._ledger = ledger
         self._client = client
@@ -93,7 +89,7 @@ class Pipeline:
 
     async def _ways(self, ticket: Ticket, first: Way, make: Make) -> AsyncIterator[Sketch | Answer]:
         """The model that was asked for, then its fallbacks, for as long as nothing can have been billed."""
-        ways = self._fallbacks.ways(ticket.request, ticket.caller, first, allowed=ticket.fallback)
+        ways = ticket.configured.fallbacks.ways(ticket.request, ticket.caller, first, allowed=ticket.fallback)
         async with self._spend(ticket, ways) as account:
             begun, done = False, False
             while not done:
@@ -136,7 +132,7 @@ class Pipeline:
 
     def plan(self, ticket: Ticket) -> tuple[Route, Plan]:
         """Resolve, validate, plan: pure, free, and all that explain needs. Raises PinholeError."""
-        route = self._registry.resolve(ticket.request, ticket.caller)
+        route = ticket.configured.registry.resolve(ticket.request, ticket.caller)
         return route, plan(ticket.request, route.spec, route.noted)
 
     def _spend(self, ticket: Ticket, ways: tuple[Way, ...]) -> Account:

@@ -6,7 +6,11 @@ import contextlib
 import ctypes
 import gc
 import resource
+from collections.abc import Callable
+from types import FrameType
 from typing import Final
+
+import uvicorn
 
 # malloc.h of glibc
 M_TRIM_THRESHOLD: Final = -1
@@ -48,3 +52,16 @@ def _open_many_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Server(uvicorn.Server):
+    """uvicorn that says when it was asked to stop. A second signal of any kind stops it at once."""
+
+    def __init__(self, config: uvicorn.Config, asked: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._asked = asked
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._asked()
+        self.force_exit = self.force_exit or self.should_exit
+        super().handle_exit(sig, frame)

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from app import bodies
-from app.auth import Keyring
 from app.config import KeyFields
+from app.configured import Current
 from app.keys import Keys
 from app.ledger import Ledger
 from app.routes import describe
@@ -29,7 +29,7 @@ Group = Annotated[str, Query(description="key, model, provider or user.")]
 class Admin:
     """The handlers and what they need."""
 
-    keyring: Keyring
+    current: Current
     keys: Keys
     ledger: Ledger
     clock: Clock
@@ -63,7 +63,7 @@ class Admin:
 
     async def create(self, request: Request) -> dict[str, Any]:
         """A new key; the answer is the only time its secret is shown."""
-        self.keyring.admin(request.headers)
+        self.current.value.keyring.admin(request.headers)
         document = await bodies.read_json(request, bodies.GENERATION_BYTES)
         try:
             fields = KeyFields.model_validate_json(_text(document))
@@ -77,12 +77,12 @@ class Admin:
 
     async def list(self, request: Request) -> dict[str, Any]:
         """All keys that are not revoked."""
-        self.keyring.admin(request.headers)
+        self.current.value.keyring.admin(request.headers)
         return {"data": await self.keys.list()}
 
     async def revoke(self, request: Request, key_id: str) -> dict[str, Any]:
         """404 for an id that nobody has."""
-        self.keyring.admin(request.headers)
+        self.current.value.keyring.admin(request.headers)
         await self.keys.revoke(key_id)
         return {"id": key_id, "revoked": True}
 
@@ -90,14 +90,14 @@ class Admin:
         self, request: Request, since: Since = "", until: Until = "", group_by: Group = "key"
     ) -> dict[str, Any]:
         """Sums by group and in total."""
-        self.keyring.admin(request.headers)
+        self.current.value.keyring.admin(request.headers)
         return await usage(self.ledger, self.clock.time(), since=since, until=until, group_by=group_by)
 
     async def usage_csv(
         self, request: Request, since: Since = "", until: Until = "", group_by: Group = "key"
     ) -> Response:
         """The rows of usage, a line each."""
-        self.keyring.admin(request.headers)
+        self.current.value.keyring.admin(request.headers)
         found = await usage(self.ledger, self.clock.time(), since=since, until=until, group_by=group_by)
         headers = {"content-disposition": 'attachment; filename="usage.csv"'}
         return Response(as_csv(found, group_by), media_type="text/csv; charset=utf-8", headers=headers)

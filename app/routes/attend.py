@@ -16,7 +16,7 @@ from starlette.types import Receive
 
 from app import kept as answers
 from app.answer import Answer
-from app.auth import Keyring
+from app.configured import Current
 from app.delivery import Sketch
 from app.errors import BadInput, NotFound
 from app.events import Frames, alive
@@ -48,7 +48,7 @@ class Attendance:
 
     pipeline: Pipeline
     runs: Runs
-    keyring: Keyring
+    current: Current
     clock: Clock
     telemetry: Telemetry
 
@@ -81,7 +81,7 @@ class Attendance:
 
     async def result(self, request: Request, name: str) -> Response:
         """A caller's own answer by request id; 202 while it is being made, 404 when it is not known (any more)."""
-        caller = await self.keyring.caller(request.headers, self.clock.time())
+        caller = await self.current.value.keyring.caller(request.headers, self.clock.time())
         record = await self.runs.find(caller.id, name)
         if record is None:
             raise NotFound("No answer is kept under this id.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import time
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -23,6 +24,16 @@ class Draining:
     """Set once, when the process was asked to stop."""
 
     started: bool = False
+    since: float | None = None
+
+    def begin(self) -> None:
+        """A signal came."""
+        self.started = True
+        self.since = self.since if self.since is not None else time.monotonic()
+
+    def left(self, seconds: float) -> float:
+        """What is left of so many seconds since the signal."""
+        return seconds if self.since is None else max(0.0, self.since + seconds - time.monotonic())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

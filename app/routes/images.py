@@ -12,11 +12,11 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from app import bodies, edge, errors, inputs, schemas
-from app.auth import Caller, Keyring
+from app.auth import Caller
 from app.config import Config
+from app.configured import Current
 from app.explain import explanation
 from app.pipeline import Pipeline
-from app.registry import Registry
 from app.routes import describe
 from app.routes.attend import Attendance
 from app.settings import Settings
@@ -33,11 +33,9 @@ class Images:
     """The handlers and what they need."""
 
     pipeline: Pipeline
-    registry: Registry
-    keyring: Keyring
+    current: Current
     fetcher: inputs.Fetcher
     settings: Settings
-    config: Config
     clock: Clock
     attendance: Attendance
     pace: bodies.Pace = bodies.PACE
@@ -87,13 +85,14 @@ class Images:
             ticket = await self._ticket(request, operation)
             if explain:
                 route, plan = self.pipeline.plan(ticket)
-                return JSONResponse(explanation(route, plan, self.registry.base_url(route)))
+                return JSONResponse(explanation(route, plan, ticket.configured.registry.base_url(route)))
             return await self.attendance.attend(request, ticket)
 
         return handle
 
     async def _ticket(self, request: Request, operation: Operation) -> Ticket:
-        caller = await self.keyring.caller(request.headers, self.clock.time())
+        configured = self.current.value
+        caller = await configured.keyring.caller(request.headers, self.clock.time())
         request.state.caller = caller.id
         started = self.clock.now()
         wish = await self._read(request, operation, caller)
@@ -102,7 +101,8 @@ class Images:
             request_id=token(),
             caller=caller,
             request=wish,
-            form=self._form(request, wish, caller),
+            form=_form(request, wish, caller, configured.config),
+            configured=configured,
             started=started,
             seconds=self._seconds(request),
             fallback=request.headers.get("pinhole-fallback", "").strip().lower() != "none",
@@ -135,19 +135,6 @@ class Images:
             )
         return Policy(asked) if asked else caller.policy or self.settings.policy
 
-    def _form(self, request: Request, wish: ImageRequest, caller: Caller) -> ResponseFormat | None:
-        """What the caller said, else its key's, else the r9s SDK's habit, else the config's; None is the row's.
-
-        Events carry base64 unless a link was asked for.
-        """
-        if wish.response_format or caller.response_format:
-            return wish.response_format or caller.response_format
-        if is_r9s(request.headers):
-            return ResponseFormat.URL
-        if wish.stream:
-            return ResponseFormat.B64_JSON
-        return ResponseFormat(self.config.response_format) if self.config.response_format else None
-
     def _seconds(self, request: Request) -> float:
         """The gateway's deadline, shortened by the caller's own and by what its SDK will wait."""
         asked = [self.settings.deadline_seconds]
@@ -160,6 +147,20 @@ class Images:
         if patience is not None and patience > 0:
             asked.append(max(1.0, patience - 2))
         return min(asked)
+
+
+def _form(request: Request, wish: ImageRequest, caller: Caller, config: Config) -> ResponseFormat | None:
+    """What the caller said, else its key's, else the r9s SDK's habit, else the config's; None is the row's.
+
+    Events carry base64 unless a link was asked for.
+    """
+    if wish.response_format or caller.response_format:
+        return wish.response_format or caller.response_format
+    if is_r9s(request.headers):
+        return ResponseFormat.URL
+    if wish.stream:
+        return ResponseFormat.B64_JSON
+    return ResponseFormat(config.response_format) if config.response_format else None
 
 
 def plain(document: Any) -> Any:

@@ -8,8 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from app import catalog
-from app.auth import Keyring
-from app.registry import Registry
+from app.configured import Current
 from app.routes import describe
 from providers.core.errors import ModelNotFound
 from providers.kit.clock import Clock
@@ -19,8 +18,7 @@ from providers.kit.clock import Clock
 class Models:
     """The handlers and what they need."""
 
-    registry: Registry
-    keyring: Keyring
+    current: Current
     clock: Clock
 
     def router(self) -> APIRouter:
@@ -36,13 +34,15 @@ class Models:
 
     async def all(self, request: Request, *, all: bool = False) -> dict[str, Any]:  # noqa: A002 - the query's name
         """The models this caller can call now; with `?all=true` the whole catalogue."""
-        caller = await self.keyring.caller(request.headers, self.clock.time())
-        return catalog.listed(self.registry.specs if all else self.registry.visible(caller))
+        configured = self.current.value
+        caller = await configured.keyring.caller(request.headers, self.clock.time())
+        return catalog.listed(configured.registry.specs if all else configured.registry.visible(caller))
 
     async def one(self, request: Request, model: str) -> dict[str, Any]:
         """One model by id, `provider/id` or alias; ids may hold slashes, raw or encoded."""
-        caller = await self.keyring.caller(request.headers, self.clock.time())
-        spec = self.registry.spec(model)
+        configured = self.current.value
+        caller = await configured.keyring.caller(request.headers, self.clock.time())
+        spec = configured.registry.spec(model)
         if spec is None or not caller.may_call(spec.id):
             raise ModelNotFound(f"The model '{model[:100]}' does not exist.", param="model")
         return catalog.model(spec)

@@ -88,6 +88,10 @@ class Runs:
             if not going | self._tasks:
                 break
             await asyncio.wait(going | self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        late = [run.task for run in self._runs.values() if run.own and run.task and not run.task.done()]
+        for task in late:
+            task.cancel()  # its account then writes the ledger's row as unknown
+        await asyncio.gather(*late, return_exceptions=True)
         if self._beating:
             self._beating.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -112,6 +112,7 @@ class Metrics:
         self.ledger_failures = self._counter("ledger_write_failures", "Groups of rows that could not be written")
         self.ledger_swept = self._counter("ledger_swept", "Rows of dead gateways that became unknown")
         # The process.
+        self.reloads = self._counter("config_reloads", "Reloads of the config file: done or refused", "outcome")
         self.lag = self._histogram("loop_lag_seconds", "How late the event loop wakes a sleeper", LAG_SECONDS)
         self.troubles = self._counter("troubles", "Troubles of the gateway itself; their kind is logged", "part")
 

@@ -6,6 +6,7 @@ No prompt, no key and no image byte ever comes here: the functions take entries 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from app.errors import row
@@ -97,6 +98,14 @@ class Telemetry:
             return
         self.metrics.troubles("runs").inc()
         log.error("runs are not shared", extra={"fields": {"kind": why}})
+
+    def reloaded(self, why: str | None, waiting: Sequence[str] = ()) -> None:
+        """The config file was read again: refused with a reason, or in force but for parts that need a restart."""
+        self.metrics.reloads("refused" if why else "done").inc()
+        if why:
+            log.error("config not reloaded, the old one stays", extra={"fields": {"reason": why}})
+            return
+        log.warning("config reloaded", extra={"fields": {"needs_restart": list(waiting)}})
 
     def unwritten(self, rows: int) -> None:
         """The ledger could not write a group of rows."""
