@@ -100,7 +100,6 @@ class Metrics:
         self.limiter_mode = self._gauge(
             "limiter_mode", "1 for the mode in force: embedded, redis, fallback (a share, here) or closed", "mode"
         )
-        # Capacity.
         self.places = self._gauge("capacity_requests", "Requests that have a place in flight")
         self.queued = self._gauge("capacity_queued", "Requests that wait for a place, or for room for their uploads")
         self.held = self._gauge(
