@@ -17,8 +17,8 @@ from providers.core.http import Buffer
 from providers.core.plan import Plan
 from providers.core.provider import Base64Image, Image, Link, Partial
 from providers.core.types import ImageFormat, ResponseFormat, Size
-from providers.kit.client import Deployment
 from providers.kit.convert import convert
+from providers.kit.deployment import Deployment
 from providers.kit.fetch import Fetcher
 from providers.kit.images import ImageError, dimensions, sniff
 from providers.kit.mask import composite

@@ -9,7 +9,7 @@ from app.registry import Route
 from providers.core.http import JSON, Buffer, Form, HTTPRequest, Inline
 from providers.core.plan import Plan
 from providers.core.prices import MICRO
-from providers.kit.client import Deployment, wire
+from providers.kit.deployment import Deployment, wire
 
 LONGEST: Final = 1200
 SHOWN_CALLS: Final = 10

@@ -34,6 +34,7 @@ from app.routes.files import Files
 from app.routes.health import Draining, Health
 from app.routes.images import Images
 from app.routes.models import Models
+from app.routes.providers import Providers
 from app.runs import Index, LedgerIndex, Runs
 from app.seams import Seams
 from app.secret import signing_secrets
@@ -48,6 +49,7 @@ from providers.core.provider import Provider
 from providers.kit.client import Client
 from providers.kit.clock import Clock, SystemClock
 from providers.kit.fetch import Fetcher
+from providers.kit.pool import Pool
 from providers.kit.retry import RetryRule
 from providers.kit.room import Room, Spool
 from providers.kit.transport import HTTPTransport
@@ -177,10 +179,11 @@ def create_app(
     config = config if config is not None else config_file.load(settings.config, settings.environ)
     telemetry = telemetry or Telemetry(tracer(settings.environ))
     chosen = chosen or seams(settings, config, telemetry)
-    current = _current(settings, config, chosen, providers if providers is not None else discover(), telemetry)
+    pool = Pool(chosen.clock, late_seconds=settings.deadline_seconds, heard=telemetry.deployment_changed)
+    current = _current(settings, config, chosen, providers if providers is not None else discover(), telemetry, pool)
     draining = Draining()
     fetcher = Fetcher(chosen.transport, chosen.clock)
-    pipeline = _pipeline(chosen, config, fetcher, telemetry)
+    pipeline = _pipeline(chosen, config, fetcher, telemetry, pool)
     runs = Runs(chosen.clock, run_index(settings, chosen, telemetry), chosen.store, telemetry.trouble)
     app = FastAPI(
         title="Pinhole",
@@ -209,15 +212,21 @@ def create_app(
         app.include_router(part.router(), prefix="/v1")
         app.include_router(part.router(), include_in_schema=False)
     app.include_router(images.azure())
+    standing = Providers(current=current, pool=pool)
+    app.include_router(standing.router())
     if chosen.keys is not None:
         admin = Admin(current=current, keys=chosen.keys, ledger=chosen.ledger, clock=chosen.clock)
         app.include_router(admin.router())
     app.include_router(Files(store=chosen.store, links=chosen.links).router())
-    app.include_router(
-        Health(
-            ledger=chosen.ledger, limiter=chosen.limiter, telemetry=telemetry, settings=settings, draining=draining
-        ).router()
+    health = Health(
+        ledger=chosen.ledger,
+        limiter=chosen.limiter,
+        telemetry=telemetry,
+        settings=settings,
+        draining=draining,
+        standing=standing.counts,
     )
+    app.include_router(health.router())
     app.include_router(Docs(app).router())
     edge.install(app, telemetry)
     app.add_middleware(
@@ -233,7 +242,12 @@ def create_app(
 
 
 def _current(
-    settings: Settings, config: Config, chosen: Seams, providers: Sequence[Provider], telemetry: Telemetry
+    settings: Settings,
+    config: Config,
+    chosen: Seams,
+    providers: Sequence[Provider],
+    telemetry: Telemetry,
+    pool: Pool,
 ) -> Current:
     """The config in force, and how it is read again. Raises SettingsError."""
 
@@ -241,20 +255,26 @@ def _current(
         keys = keyring(settings, config, chosen.keys)
         refuse_open_door(settings, has_keys=keys.closed)
         registry = Registry(providers, settings, config)
+        telemetry.watch(pool, registry.deployments)
         fallbacks = Fallbacks(registry, config.fallbacks)
         return Configured(config=config, registry=registry, fallbacks=fallbacks, keyring=keys)
 
     return Current(lambda: made(config_file.load(settings.config, settings.environ)), made(config), telemetry)
 
 
-def _pipeline(chosen: Seams, config: Config, fetcher: Fetcher, telemetry: Telemetry) -> Pipeline:
+def _pipeline(chosen: Seams, config: Config, fetcher: Fetcher, telemetry: Telemetry, pool: Pool) -> Pipeline:
     capacity = chosen.capacity or Capacity(chosen.clock, config.capacity)
     store = watched_store(chosen.store, telemetry)
     return Pipeline(
         limiter=WatchedLimiter(chosen.limiter, telemetry),
         ledger=chosen.ledger,
         client=Client(
-            chosen.transport, chosen.clock, RetryRule(), overtime=OVERTIME_SECONDS, watch=UpstreamWatch(telemetry)
+            chosen.transport,
+            chosen.clock,
+            RetryRule(chosen.clock),
+            pool=pool,
+            overtime=OVERTIME_SECONDS,
+            watch=UpstreamWatch(telemetry),
         ),
         delivery=Delivery(store, chosen.links, fetcher, pictures=capacity.pictures, room=chosen.room),
         clock=chosen.clock,

@@ -19,9 +19,11 @@ from providers.core.types import Operation, Size
 def overlaid(providers: Sequence[Provider], config: Config) -> dict[str, ModelSpec]:
     """Every row by id, with what the config file says laid over it. Raises SettingsError."""
     specs = {spec.id: spec for provider in providers for spec in provider.models}
+    listed: set[str] = set()
     for name, entry in config.providers.items():
         for model in entry.models:
-            if model not in config.models:
+            if model not in config.models and model not in listed:
+                listed.add(model)
                 specs[model] = replace(specs.get(model, _open(model, name)), provider=name)
     for model, overlay in config.models.items():
         specs[model] = _overlay(model, overlay, specs)

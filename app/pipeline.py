@@ -26,9 +26,10 @@ from providers.core.errors import PinholeError
 from providers.core.plan import Call, Plan, plan
 from providers.core.prices import Usage
 from providers.core.provider import Completed, Partial
-from providers.kit.client import Client, Journal
+from providers.kit.client import Client
 from providers.kit.clock import Clock
 from providers.kit.fanout import fan_out
+from providers.kit.journal import Journal
 from providers.kit.prepare import prepared
 
 Make = Callable[[Ticket, Route, Plan, Journal], AsyncIterator[Partial | Completed]]
@@ -112,7 +113,7 @@ class Pipeline:
                 yield sketch
                 continue
             account.bought(state)
-            made = await self._deliver(ticket, route, planned, state)
+            made = await self._deliver(ticket, account, state)
             yield account.delivered(self._answer(account, state, made, shown))
 
     async def _images(
@@ -127,7 +128,7 @@ class Pipeline:
         if len(calls) > 1 or not calls[0].stream:
             yield await self._call(ticket, route, calls, journal)
             return
-        async for state in self._client.stream(route.deployment, calls[0], self._deadline(ticket, route), journal):
+        async for state in self._client.stream(route.deployments, calls[0], self._deadline(ticket, route), journal):
             yield state
 
     def plan(self, ticket: Ticket) -> tuple[Route, Plan]:
@@ -154,7 +155,7 @@ class Pipeline:
 
     async def _call(self, ticket: Ticket, route: Route, calls: tuple[Call, ...], journal: Journal) -> Completed:
         deadline = self._deadline(ticket, route)
-        return await fan_out(calls, lambda call: self._client.perform(route.deployment, call, deadline, journal))
+        return await fan_out(calls, lambda call: self._client.perform(route.deployments, call, deadline, journal))
 
     async def _sketch(self, ticket: Ticket, route: Route, state: Partial) -> Sketch:
         """A partial image as the caller reads it; one that cannot be kept for its link is left out."""
@@ -165,8 +166,9 @@ class Pipeline:
             return Sketch(image=None, index=state.index)
 
     async def _deliver(
-        self, ticket: Ticket, route: Route, planned: Plan, completed: Completed
+        self, ticket: Ticket, account: Account, completed: Completed
     ) -> tuple[tuple[Delivered, ...], tuple[Failure, ...]]:
+        route, planned = account.way
         form = ticket.form or route.spec.response_format
         images: list[Delivered] = []
         failures = [Failure.of(error) for error in completed.failures]
@@ -174,7 +176,8 @@ class Pipeline:
         for image in completed.images[: planned.n]:
             try:
                 deadline = max(self._deadline(ticket, route), self._clock.now() + 5)
-                images.append(await self._delivery.deliver(image, planned, form, route.deployment, deadline))
+                maker = account.journal.holder(image) or route.deployments[0]
+                images.append(await self._delivery.deliver(image, planned, form, maker, deadline))
             except PinholeError as error:
                 first = first or error
                 failures.append(Failure.of(error))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from app.accounts import Accounts
 from app.auth import Caller
 from app.config import Config, Limits
 from app.overlay import overlaid
@@ -16,7 +18,7 @@ from providers.core.provider import Provider
 from providers.core.spec import ModelSpec
 from providers.core.types import ImageRequest
 from providers.core.validate import validate
-from providers.kit.client import Deployment
+from providers.kit.deployment import Deployment
 
 # Current models, one per provider, in the order in which a request without a model tries them.
 DEFAULT_MODELS: Final = (
@@ -35,14 +37,14 @@ SANDBOX: Final = "sandbox"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Where a request goes: the row, the adapter that speaks for it, the account it uses.
+    """Where a request goes: the row, the adapter that speaks for it, the accounts that may serve it (at least one).
 
     In the sandbox the adapter still is the vendor's, for explain, and the deployment draws in this process.
     """
 
     spec: ModelSpec
     adapter: Provider
-    deployment: Deployment
+    deployments: tuple[Deployment, ...]
     asked: str
     noted: tuple[Adjustment, ...] = ()
     scopes: tuple[tuple[str, str, Limits], ...] = ()
@@ -50,7 +52,7 @@ class Route:
     @property
     def provider(self) -> str:
         """The name of who really serves it."""
-        return self.deployment.provider.name
+        return self.deployments[0].provider.name
 
 
 class Registry:
@@ -61,9 +63,11 @@ class Registry:
         self._config = config
         self._aliases = dict(config.aliases)
         self._adapters = {provider.name: provider for provider in providers}
-        self._deployments = dict(_deployments(providers, settings, config))
+        self._accounts = Accounts(providers, settings, config)
         self._specs = overlaid(providers, config)
-        self._names = dict(_names(self._specs))
+        self._accounts.check(self._specs.values())
+        self._forced = dict(forced for spec in self._specs.values() for forced in self._accounts.forced(spec))
+        self._names = dict(_names(self._specs, self._accounts))
         for alias, target in self._aliases.items():
             if self._find(target) is None:
                 raise SettingsError(f"aliases: '{alias}' points to '{target}', which is no model.")
@@ -73,13 +77,19 @@ class Registry:
                     raise SettingsError(f"fallbacks.{model}: '{name}' is no model.")
 
     @property
+    def deployments(self) -> tuple[tuple[Deployment, int], ...]:
+        """Every account with an upstream, and how many models it serves."""
+        counts = Counter(one for spec in self.specs for one in self._accounts.serving(spec))
+        return tuple((deployment, counts[deployment]) for deployment in self._accounts.all)
+
+    @property
     def specs(self) -> tuple[ModelSpec, ...]:
         """The whole catalogue."""
         return tuple(self._specs.values())
 
     def configured(self, spec: ModelSpec) -> bool:
         """Whether the model can be called now."""
-        return self._settings.sandbox or spec.provider in self._deployments
+        return self._settings.sandbox or bool(self._accounts.serving(spec))
 
     def visible(self, caller: Caller) -> tuple[ModelSpec, ...]:
         """The models that can be called now, by this caller."""
@@ -92,9 +102,9 @@ class Registry:
     def base_url(self, route: Route) -> str:
         """Where the vendor of a route lives, also when the sandbox stands in for it."""
         access = route.adapter.access
-        known = self._deployments.get(route.spec.provider)
+        known = self._accounts.serving(route.spec)
         default = access.credentials[0].base_url if access.credentials else ""
-        return known.base_url if known else self._settings.environ.get(access.base_url_env) or default
+        return known[0].base_url if known else self._settings.environ.get(access.base_url_env) or default
 
     def resolve(self, request: ImageRequest, caller: Caller) -> Route:
         """The route of a request. Raises ModelNotFound, PermissionDenied."""
@@ -105,17 +115,18 @@ class Registry:
             raise ModelNotFound(f"The model '{asked[:100]}' does not exist.", param="model")
         if not caller.may_call(spec.id):
             raise PermissionDenied(f"Your key may not call the model '{spec.id}'.", param="model")
-        return self._route(spec, asked)
+        return self._route(spec, asked, name or spec.id)
 
-    def _route(self, spec: ModelSpec, asked: str) -> Route:
+    def _route(self, spec: ModelSpec, asked: str, name: str) -> Route:
         adapter = self._adapters.get(spec.provider)
-        deployment = self._deployments.get(SANDBOX if self._settings.sandbox else spec.provider)
-        if deployment is None:
+        only = SANDBOX if self._settings.sandbox else self._forced.get(self._aliases.get(name, name))
+        deployments = self._accounts.serving(spec, only)
+        if not deployments:
             raise ModelNotFound(self._missing(spec), param="model")
         return Route(
             spec=spec,
-            adapter=adapter or deployment.provider,
-            deployment=deployment,
+            adapter=adapter or deployments[0].provider,
+            deployments=deployments,
             asked=asked,
             noted=tuple(self._noted(spec, asked)),
             scopes=tuple(self._scopes(spec)),
@@ -126,13 +137,13 @@ class Registry:
         yield "gateway", "all callers", self._config.limits
         if spec.id in self._config.models:
             yield "model", spec.id, self._config.models[spec.id].limits
-        if spec.provider in self._config.providers:
-            yield "provider", spec.provider, self._config.providers[spec.provider].limits
+        if together := self._accounts.limits(spec):
+            yield "provider", *together
 
     def _noted(self, spec: ModelSpec, asked: str) -> Iterator[Adjustment]:
         if not asked or asked in DEFAULT_ALIASES:
             yield Adjustment(param="model", kind=Kind.DEFAULTED, asked=asked or None, used=spec.id)
-        elif asked not in {spec.id, f"{spec.provider}/{spec.id}"}:
+        elif asked not in {spec.id, f"{spec.provider}/{spec.id}"} and asked not in self._forced:
             yield Adjustment(param="model", kind=Kind.MAPPED, asked=asked, used=spec.id)
         elif spec.upstream_id and spec.retired_on:
             yield Adjustment(param="model", kind=Kind.MAPPED, asked=asked, used=spec.upstream_id)
@@ -160,7 +171,7 @@ class Registry:
         return f"The model '{spec.id}' is known but {spec.provider} has no credential: set {wanted}."
 
 
-def _names(specs: Mapping[str, ModelSpec]) -> Iterator[tuple[str, ModelSpec]]:
+def _names(specs: Mapping[str, ModelSpec], accounts: Accounts) -> Iterator[tuple[str, ModelSpec]]:
     for spec in specs.values():
         for alias in spec.aliases:
             yield alias, spec
@@ -168,35 +179,5 @@ def _names(specs: Mapping[str, ModelSpec]) -> Iterator[tuple[str, ModelSpec]]:
     for spec in specs.values():
         yield spec.id, spec
         yield f"{spec.provider}/{spec.id.removeprefix(f'{spec.provider}/')}", spec
-
-
-def _deployments(
-    providers: Sequence[Provider], settings: Settings, config: Config
-) -> Iterator[tuple[str, Deployment]]:
-    env = settings.environ
-    for provider in providers:
-        access = provider.access
-        if not access.credentials:
-            yield provider.name, Deployment(provider=provider, base_url="")
-            continue
-        held = next((c for c in access.credentials if env.get(c.env)), None)
-        if held is not None:
-            base_url = env.get(access.base_url_env) or held.base_url
-            yield provider.name, _deployment(provider, base_url, env[held.env])
-    by_type = {provider.name: provider for provider in providers}
-    for name, entry in config.providers.items():
-        provider = by_type[entry.type]
-        first = entry.credentials[0] if entry.credentials else None
-        key = entry.api_key or (first.api_key if first else None)
-        default = provider.access.credentials[0].base_url
-        base_url = entry.base_url or (first.base_url if first else None) or default
-        yield name, _deployment(provider, base_url, key.get_secret_value() if key else "")
-
-
-def _deployment(provider: Provider, base_url: str, key: str) -> Deployment:
-    base_url = base_url.rstrip("/")
-    if provider.access.bare_origin:
-        base_url = base_url.removesuffix("/v1")
-    if not base_url.startswith(("http://", "https://")):
-        raise SettingsError(f"The base URL of {provider.name} must start with http:// or https://.")
-    return Deployment(provider=provider, base_url=base_url, key=key)
+        for name, _ in accounts.forced(spec):
+            yield name, spec

@@ -16,8 +16,8 @@ from app.ticket import Ticket
 from providers.core.errors import InvalidRequest, PermissionDenied, PinholeError, Violation
 from providers.core.plan import Plan
 from providers.core.provider import Completed, Link
-from providers.kit.client import Journal
 from providers.kit.clock import Clock
+from providers.kit.journal import Journal
 
 NOTHING: Final = Used(images=0, megapixels=0.0, micro_usd=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -45,6 +46,7 @@ class Health:
     telemetry: Telemetry
     settings: Settings
     draining: Draining
+    standing: Callable[[], dict[str, int]]
 
     def router(self) -> APIRouter:
         """Three routes; none of them asks a provider anything."""
@@ -65,14 +67,14 @@ class Health:
         return JSONResponse({"status": "ok"})
 
     async def ready(self) -> Response:
-        """503 only while draining, without the ledger, or without Redis where `on_loss` is closed."""
+        """503 only while draining, without the ledger, or without Redis where `on_loss` is closed; tells how providers do."""
         if self.draining.started:
             raise Overloaded("The gateway is stopping.")
         if not await self.ledger.ready():
             raise Overloaded("The ledger cannot be reached.")
         if not await self.limiter.ready():
             raise Overloaded("Limits cannot be checked.")
-        return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "ready", "deployments": self.standing()})
 
     async def metrics(self, request: Request) -> Response:
         """Open on loopback, else for the admin key only."""

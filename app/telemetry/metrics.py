@@ -86,6 +86,16 @@ class Metrics:
         )
         self.retries = self._counter("upstream_retries", "Attempts that repeat one that cost nothing", "provider")
         self.fallbacks = self._counter("fallbacks", "Requests handed on to another model", "model", "fallback")
+        self.deployment_breaker = self._gauge(
+            "deployment_breaker", "The breaker: 0 closed, 0.5 half-open, 1 open", "deployment"
+        )
+        self.deployment_in_flight = self._gauge("deployment_in_flight", "Attempts under way", "deployment")
+        self.deployment_cooling = self._gauge(
+            "deployment_cooling_seconds", "How long the last of its models still cools down", "deployment"
+        )
+        self.deployment_changes = self._counter(
+            "deployment_changes", "Changes: opened, closed, cooling, refused (its account)", "deployment", "change"
+        )
         # Limits.
         self.decisions = self._counter(
             "limiter_decisions",

@@ -5,8 +5,10 @@ No prompt, no key and no image byte ever comes here: the functions take entries 
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from app.errors import row
@@ -16,8 +18,12 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.traces import OFF, Tracer
 from providers.core.errors import PinholeError
 from providers.core.prices import MICRO
-from providers.kit.client import Journal
+from providers.kit.breaker import State as Breaker
+from providers.kit.deployment import Deployment
+from providers.kit.journal import Journal
+from providers.kit.pool import Change, Pool
 
+OPENNESS: Final = {Breaker.CLOSED: 0.0, Breaker.HALF_OPEN: 0.5, Breaker.OPEN: 1.0}
 IMAGE_ROUTES: Final = frozenset({"generations", "edits"})
 _PARAMETER: Final = re.compile(r"[a-z_][a-z0-9_.\[\]]{0,39}")
 
@@ -106,6 +112,20 @@ class Telemetry:
             log.error("config not reloaded, the old one stays", extra={"fields": {"reason": why}})
             return
         log.warning("config reloaded", extra={"fields": {"needs_restart": list(waiting)}})
+    def deployment_changed(self, deployment: Deployment, change: Change, error: str) -> None:
+        """A deployment's breaker opened or closed, it cools down, or its account was refused."""
+        self.metrics.deployment_changes(deployment.label, change).inc()
+        level = logging.INFO if change in {Change.CLOSED, Change.COOLING} else logging.WARNING
+        fields = {"deployment": deployment.label, "change": change.value, "error": error}
+        log.log(level, "deployment", extra={"fields": fields})
+
+    def watch(self, pool: Pool, deployments: Iterable[tuple[Deployment, int]]) -> None:
+        """Have the state of these deployments read whenever the metrics are."""
+        for deployment, _ in deployments:
+            name = deployment.label
+            self.metrics.deployment_breaker(name).set_function(partial(_openness, pool, deployment))
+            self.metrics.deployment_in_flight(name).set_function(partial(_in_flight, pool, deployment))
+            self.metrics.deployment_cooling(name).set_function(partial(_cooling, pool, deployment))
 
     def unwritten(self, rows: int) -> None:
         """The ledger could not write a group of rows."""
@@ -125,6 +145,18 @@ class Telemetry:
     def _mode(self, mode: str) -> None:
         for name in ("embedded", "redis", "fallback", "closed"):
             self.metrics.limiter_mode(name).set(name == mode)
+
+
+def _openness(pool: Pool, deployment: Deployment) -> float:
+    return OPENNESS[pool.report(deployment).state]
+
+
+def _in_flight(pool: Pool, deployment: Deployment) -> float:
+    return pool.report(deployment).in_flight
+
+
+def _cooling(pool: Pool, deployment: Deployment) -> float:
+    return max(pool.report(deployment).cooling.values(), default=0.0)
 
 
 def _account(entry: Entry, journal: Journal) -> dict[str, Any]:

@@ -12,9 +12,11 @@ PinholeError
         UpstreamAuth          502  our credential is bad
         UpstreamModelMissing  404  the provider has no such model (for us)
         UpstreamUnavailable   503  a complete answer that says: overloaded, try later
+            BreakerOpen            503  it has been failing, and is left alone for a while: nothing was sent
         UpstreamError         502  5xx, unreadable, incomplete or empty answers
             UpstreamUnreachable    502  no connection was made: nothing can have been billed
         UpstreamTimeout       504  no answer in time: may have been billed
+            DeadlinePassed         504  our own deadline ended the waiting; says nothing of the upstream
 
 The HTTP status, `type` and `code` of each class stand in app.errors, once.
 """
@@ -64,9 +66,9 @@ class PermissionDenied(PinholeError):
 
 
 class UpstreamFailure(PinholeError):
-    """What an upstream did wrong or refused. `billed` says whether it may have cost money.
+    """What an upstream did wrong or refused.
 
-    `readable` is false where its answer says nothing: of a look at a task, that is only a look to repeat.
+    `billed` says whether it may have cost money, `readable` whether the answer was one that the provider documents.
     """
 
     billed: bool = False
@@ -125,6 +127,10 @@ class UpstreamUnavailable(UpstreamFailure):
     """A complete answer that says the service is overloaded or down; nothing was accepted."""
 
 
+class BreakerOpen(UpstreamUnavailable):
+    """Every deployment that could serve has been failing; nothing was sent. `retry_after` is when one is tried."""
+
+
 class UpstreamError(UpstreamFailure):
     """A failure behind the upstream, or an answer that cannot be read."""
 
@@ -141,3 +147,7 @@ class UpstreamTimeout(UpstreamFailure):
     """No whole answer before the deadline."""
 
     billed = True
+
+
+class DeadlinePassed(UpstreamTimeout):
+    """The request's own deadline came first."""

@@ -111,6 +111,6 @@ def unreadable(response: HTTPResponse, *, provider: str, why: str = "cannot be r
     ok = response.status < 400  # noqa: PLR2004 - HTTP's classes
     kind = UpstreamError if ok else class_for(response.status)
     message = f"The answer of {provider} {why}." if ok else None
-    found = failure(kind, response, provider=provider, message=message)
-    found.readable = not ok
-    return found
+    error = failure(kind, response, provider=provider, message=message)
+    error.readable = False
+    return error

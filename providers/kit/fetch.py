@@ -17,8 +17,8 @@ import anyio
 from providers.core.errors import InvalidRequest, UpstreamError, UpstreamFailure, Violation
 from providers.core.fate import quoted
 from providers.core.http import Buffer, HTTPRequest, HTTPResponse
-from providers.kit.client import Deployment, wire
 from providers.kit.clock import Clock
+from providers.kit.deployment import Deployment, wire
 from providers.kit.images import sniff
 from providers.kit.transport import Transport, WireRequest
 

@@ -47,7 +47,7 @@ def test_a_model_has_its_own_name_and_its_providers(name: str) -> None:
     route = resolved(registry(), name)
 
     assert (route.spec.id, route.provider, route.noted) == ("gpt-image-2", "openai", ())
-    assert route.deployment.key == "sk-o"
+    assert route.deployments[0].key == "sk-o"
 
 
 def test_every_row_is_found_by_each_of_its_names() -> None:
@@ -186,7 +186,7 @@ def test_an_engine_of_the_config_is_a_provider() -> None:
     route = resolved(found, "flux-dev")
     spec = route.spec
 
-    assert (route.deployment.base_url, route.deployment.key) == ("http://gpu-1:8000/v1", "sk-engine")
+    assert (route.deployments[0].base_url, route.deployments[0].key) == ("http://gpu-1:8000/v1", "sk-engine")
     assert (spec.provider, spec.wire_id, spec.prompt.max, spec.deadline_seconds) == (
         "my-engine",
         "flux-dev-fp8",
@@ -253,13 +253,13 @@ def test_a_config_that_cannot_work_stops_the_start(config: str, said: str) -> No
 )
 def test_a_providers_origin_can_be_moved(variable: str, value: str, model: str, base_url: str) -> None:
     """The variable's value stands before the path; a trailing /v1 on a bare origin is tolerated."""
-    assert resolved(registry({**KEYS, variable: value}), model).deployment.base_url == base_url
+    assert resolved(registry({**KEYS, variable: value}), model).deployments[0].base_url == base_url
 
 
 def test_two_names_of_one_key_mean_two_hosts() -> None:
     """ZAI_API_KEY is api.z.ai, ZHIPUAI_API_KEY is open.bigmodel.cn."""
     hosts = [
-        resolved(registry({variable: "k"}), "cogview-4").deployment.base_url
+        resolved(registry({variable: "k"}), "cogview-4").deployments[0].base_url
         for variable in ("ZAI_API_KEY", "ZHIPUAI_API_KEY")
     ]
 

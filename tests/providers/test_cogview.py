@@ -32,8 +32,10 @@ from providers.core.plan import Call, plan
 from providers.core.provider import Completed, Credential, Failed, Link
 from providers.core.types import AspectRatio, ImageRequest, Operation, Policy, Size
 from providers.kit.bodies import encode
-from providers.kit.client import Client, Deployment, Journal
+from providers.kit.client import Client
 from providers.kit.clock import SystemClock
+from providers.kit.deployment import Deployment
+from providers.kit.journal import Journal
 from providers.kit.lift import Lifted
 from providers.kit.retry import RetryRule
 from providers.kit.transport import HTTPTransport
@@ -408,10 +410,10 @@ def test_no_answer_raises(status: int, body: object) -> None:
 async def performed(server: CogViewServer, asked: Call, key: str = KEY) -> bytes:
     """The bytes of the one image, fetched from where the answer says."""
     transport, clock = HTTPTransport(), SystemClock()
-    client = Client(transport, clock, RetryRule(attempts=1))
+    client = Client(transport, clock, RetryRule(clock, attempts=1))
     deployment = Deployment(provider=PROVIDER, base_url=server.base_url, key=key)
     try:
-        (image,) = (await client.perform(deployment, asked, clock.now() + 20, Journal())).images
+        (image,) = (await client.perform((deployment,), asked, clock.now() + 20, Journal())).images
         assert isinstance(image.content, Link)
         fetched = await client.get(deployment, HTTPRequest(method="GET", url=image.content.url), clock.now() + 20)
     finally:

@@ -28,8 +28,10 @@ from providers.core.plan import Call, plan
 from providers.core.provider import Completed, Failed, Link
 from providers.core.types import AspectRatio, ImageFormat, ImageRequest, Operation, Policy, Size
 from providers.kit.bodies import encode
-from providers.kit.client import Client, Deployment, Journal
+from providers.kit.client import Client
 from providers.kit.clock import SystemClock
+from providers.kit.deployment import Deployment
+from providers.kit.journal import Journal
 from providers.kit.lift import Lifted
 from providers.kit.retry import RetryRule
 from providers.kit.transport import HTTPTransport
@@ -376,10 +378,10 @@ def test_no_answer_raises(status: int, body: object) -> None:
 
 async def performed(server: MiniMaxServer, asked: Call, key: str = KEY) -> Completed:
     transport, clock = HTTPTransport(), SystemClock()
-    client = Client(transport, clock, RetryRule(attempts=1))
+    client = Client(transport, clock, RetryRule(clock, attempts=1))
     try:
         return await client.perform(
-            Deployment(provider=PROVIDER, base_url=server.url, key=key), asked, clock.now() + 20, Journal()
+            (Deployment(provider=PROVIDER, base_url=server.url, key=key),), asked, clock.now() + 20, Journal()
         )
     finally:
         await transport.close()

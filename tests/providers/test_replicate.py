@@ -33,7 +33,9 @@ from providers.core.plan import Call
 from providers.core.provider import Completed, Failed, Link, Poll
 from providers.core.types import AspectRatio, ImageFormat, Operation, Size
 from providers.kit.bodies import encode
-from providers.kit.client import Client, Deployment, Journal
+from providers.kit.client import Client
+from providers.kit.deployment import Deployment
+from providers.kit.journal import Journal
 from providers.kit.lift import Lifted
 from providers.kit.retry import RetryRule
 from providers.kit.transport import HTTPTransport
@@ -368,10 +370,10 @@ async def performed(
 ) -> tuple[Completed, list[bytes]]:
     """The completed call and the files that its links name."""
     transport, clock = HTTPTransport(), Hurried()
-    client = Client(transport, clock, RetryRule())
+    client = Client(transport, clock, RetryRule(clock))
     deployment = Deployment(provider=PROVIDER, base_url=server.url, key=key)
     try:
-        made = await client.perform(deployment, asked, clock.now() + seconds, journal or Journal())
+        made = await client.perform((deployment,), asked, clock.now() + seconds, journal or Journal())
     finally:
         await transport.close()
     links = [image.content for image in made.images]

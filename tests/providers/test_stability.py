@@ -28,8 +28,10 @@ from providers.core.plan import Call, plan
 from providers.core.provider import Completed, Failed
 from providers.core.types import AspectRatio, ImageFormat, ImageRequest, Operation, Policy, Size
 from providers.kit.bodies import encode
-from providers.kit.client import Client, Deployment, Journal
+from providers.kit.client import Client
 from providers.kit.clock import SystemClock
+from providers.kit.deployment import Deployment
+from providers.kit.journal import Journal
 from providers.kit.lift import Lifted
 from providers.kit.retry import RetryRule
 from providers.kit.transport import HTTPTransport
@@ -419,10 +421,10 @@ def test_no_answer_raises(status: int, body: object) -> None:
 
 async def performed(server: StabilityServer, asked: Call, key: str = KEY) -> bytes:
     transport, clock = HTTPTransport(), SystemClock()
-    client = Client(transport, clock, RetryRule())
+    client = Client(transport, clock, RetryRule(clock))
     deployment = Deployment(provider=PROVIDER, base_url=server.url, key=key)
     try:
-        made = await client.perform(deployment, asked, clock.now() + 20, Journal())
+        made = await client.perform((deployment,), asked, clock.now() + 20, Journal())
     finally:
         await transport.close()
     (image,) = made.images

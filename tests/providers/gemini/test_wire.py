@@ -26,8 +26,10 @@ from providers.core.spec import ModelSpec
 from providers.core.types import AspectRatio, InputImage, Policy, Size
 from providers.gemini import PROVIDER
 from providers.gemini.rows import MODELS
-from providers.kit.client import Client, Deployment, Journal
+from providers.kit.client import Client
 from providers.kit.clock import SystemClock
+from providers.kit.deployment import Deployment
+from providers.kit.journal import Journal
 from providers.kit.lift import Lifted
 from providers.kit.retry import RetryRule
 from providers.kit.transport import HTTPTransport
@@ -50,10 +52,10 @@ def server() -> Iterator[GeminiServer]:
 
 async def performed(server: GeminiServer, asked: Call, key: str = KEY) -> Completed:
     transport, clock = HTTPTransport(), SystemClock()
-    client = Client(transport, clock, RetryRule(attempts=1))
+    client = Client(transport, clock, RetryRule(clock, attempts=1))
     try:
         return await client.perform(
-            Deployment(provider=PROVIDER, base_url=server.url, key=key), asked, clock.now() + 20, Journal()
+            (Deployment(provider=PROVIDER, base_url=server.url, key=key),), asked, clock.now() + 20, Journal()
         )
     finally:
         await transport.close()

@@ -17,7 +17,7 @@ from providers.core.provider import Access, Completed, Credential, Failed, Image
 from providers.core.sizes import PixelBounds
 from providers.core.spec import ImageCount, ModelSpec, PromptLimit
 from providers.core.types import ImageRequest, Operation, nothing
-from providers.kit.client import Deployment
+from providers.kit.deployment import Deployment
 from providers.kit.failures import class_for, failure
 from providers.kit.transport import WireRequest
 from tests.clock import StillClock

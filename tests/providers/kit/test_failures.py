@@ -142,4 +142,5 @@ def test_an_unreadable_success_may_have_been_billed() -> None:
     ok, busy = (unreadable(HTTPResponse(status=status), provider="p") for status in (200, 503))
 
     assert (type(ok), ok.billed, ok.message) == (UpstreamError, True, "The answer of p cannot be read.")
+    assert (ok.readable, busy.readable) == (False, False)
     assert (type(busy), busy.billed) == (UpstreamUnavailable, False)

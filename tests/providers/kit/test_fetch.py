@@ -9,8 +9,8 @@ import pytest
 
 from providers.core.errors import InvalidRequest, UpstreamError
 from providers.core.http import HTTPResponse
-from providers.kit.client import Deployment
 from providers.kit.clock import SystemClock
+from providers.kit.deployment import Deployment
 from providers.kit.fetch import Fetcher, public
 from providers.kit.transport import Answer, WireRequest
 from providers.openai import PROVIDER

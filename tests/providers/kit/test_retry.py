@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from providers.core import errors
 from providers.core.errors import UpstreamFailure, UpstreamRateLimited, UpstreamUnavailable, UpstreamUnreachable
 from providers.kit.retry import RETRIED, RetryRule
+from tests.clock import StillClock
 
-RULE = RetryRule(random=random.Random(7))  # noqa: S311 - jitter, made the same each time
+RULE = RetryRule(StillClock(), random=random.Random(7))  # noqa: S311 - jitter, made the same each time
 KINDS = [
     kind
     for kind in vars(errors).values()
@@ -55,3 +56,28 @@ def test_a_wait_is_as_asked_and_never_beyond_the_total(asked: float, attempt: in
     else:
         assert wait >= asked
         assert waited + wait <= 20.0
+
+
+def test_a_provider_that_is_down_is_not_hammered() -> None:
+    """Of the last half minute's requests to it a fifth may be repeated, and ten besides; others have their own."""
+    clock = StillClock()
+    rule = RetryRule(clock)
+    granted = 0
+    for _ in range(100):
+        rule.begun("sick")
+        if rule.wait(UpstreamUnavailable("no"), 1, 0.0, "sick") is not None:
+            rule.spent("sick")
+            granted += 1
+
+    assert granted == 30
+    assert rule.wait(UpstreamUnavailable("no"), 1, 0.0, "well") is not None
+    clock.at += 30
+    assert rule.wait(UpstreamUnavailable("no"), 1, 0.0, "sick") is not None
+
+
+def test_those_who_were_told_the_same_time_do_not_come_back_together() -> None:
+    """`retry-after` is a floor: up to a tenth is added at random."""
+    waits = {RULE.wait(UpstreamRateLimited("no", retry_after=10), 1, 0.0) for _ in range(20)}
+
+    assert len(waits) == 20
+    assert all(wait is not None and 10 <= wait <= 11 for wait in waits)

@@ -26,7 +26,9 @@ from providers.core.plan import Call
 from providers.core.provider import Completed, Link
 from providers.core.spec import Mask, ModelSpec
 from providers.core.types import Operation, Policy, Size
-from providers.kit.client import Client, Deployment, Journal
+from providers.kit.client import Client
+from providers.kit.deployment import Deployment
+from providers.kit.journal import Journal
 from providers.kit.retry import RetryRule
 from providers.kit.transport import HTTPTransport
 from providers.qwen import MODELS, PROVIDER
@@ -67,10 +69,10 @@ class Hurried:
 
 async def performed(server: Qwen, asked: Call, clock: Hurried | None = None, key: str = KEY) -> Completed:
     transport, clock = HTTPTransport(), clock or Hurried()
-    client = Client(transport, clock, RetryRule(attempts=1))
+    client = Client(transport, clock, RetryRule(clock, attempts=1))
     deployment = Deployment(provider=PROVIDER, base_url=server.url, key=key)
     try:
-        return await client.perform(deployment, asked, clock.now() + 60, Journal())
+        return await client.perform((deployment,), asked, clock.now() + 60, Journal())
     finally:
         await transport.close()
 

@@ -1,0 +1,113 @@
+"""Which accounts and engines there are, and which of them serve a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from app.config import Config, Limits, ProviderEntry
+from app.settings import Settings, SettingsError
+from providers.core.provider import Provider
+from providers.core.spec import ModelSpec
+from providers.kit.deployment import Deployment
+
+
+class Accounts:
+    """Deployments by the name of their provider: a built-in one's, or that of an entry of the config file."""
+
+    def __init__(self, providers: Sequence[Provider], settings: Settings, config: Config) -> None:
+        """Raises SettingsError."""
+        self._config = config
+        self._by_name = dict(_found(providers, settings, config))
+        self._listing: dict[str, tuple[str, ...]] = {}
+        for name, entry in config.providers.items():
+            for model in entry.models:
+                self._listing[model] = (*self._listing.get(model, ()), name)
+
+    @property
+    def all(self) -> tuple[Deployment, ...]:
+        """Every deployment with an upstream."""
+        return tuple(one for several in self._by_name.values() for one in several if one.base_url)
+
+    def named(self, name: str) -> tuple[Deployment, ...]:
+        """The accounts of one provider; none when it has no credential."""
+        return self._by_name.get(name, ())
+
+    def entries(self, spec: ModelSpec) -> tuple[str, ...]:
+        """The providers that serve a model: its row's, and all entries that list it."""
+        listing = self._listing.get(spec.id, ())
+        return listing if spec.provider in listing else (spec.provider, *listing)
+
+    def serving(self, spec: ModelSpec, only: str | None = None) -> tuple[Deployment, ...]:
+        """The deployments of a model; `only` those of one provider."""
+        names = self.entries(spec) if only is None else (only,)
+        return tuple(deployment for name in names for deployment in self.named(name))
+
+    def forced(self, spec: ModelSpec) -> Iterator[tuple[str, str]]:
+        """`provider/model` names that choose among several, with the provider that each means."""
+        names = self.entries(spec)
+        for name in names if len(names) > 1 else ():
+            yield f"{name}/{spec.id.removeprefix(f'{name}/')}", name
+
+    def limits(self, spec: ModelSpec) -> tuple[str, Limits] | None:
+        """What all providers of a model may do together: the sum of each limit that every one of them has."""
+        names = self.entries(spec)
+        found = [self._config.providers[name].limits for name in names if name in self._config.providers]
+        if len(found) < len(names):
+            return None
+        together = {
+            field: sum(values)
+            for field in Limits.model_fields
+            if None not in (values := [getattr(limits, field) for limits in found])
+        }
+        return "+".join(names), Limits(**together)
+
+    def check(self, specs: Iterable[ModelSpec]) -> None:
+        """One row is spoken by one adapter. Raises SettingsError."""
+        types = {name: entry.type for name, entry in self._config.providers.items()}
+        for spec in specs:
+            first, *others = self.entries(spec)
+            for other in others:
+                if types.get(other, other) != types.get(first, first):
+                    raise SettingsError(
+                        f"providers.{other}.models: '{spec.id}' is served by '{first}', which is of another type; "
+                        "give the model another name here."
+                    )
+
+
+def _found(
+    providers: Sequence[Provider], settings: Settings, config: Config
+) -> Iterator[tuple[str, tuple[Deployment, ...]]]:
+    env = settings.environ
+    for provider in providers:
+        access = provider.access
+        if not access.credentials:
+            yield provider.name, (Deployment(provider=provider, base_url=""),)
+            continue
+        held = next((c for c in access.credentials if env.get(c.env)), None)
+        if held is not None:
+            base_url = env.get(access.base_url_env) or held.base_url
+            yield provider.name, (_deployment(provider, provider.name, base_url, env[held.env], 1),)
+    by_type: Mapping[str, Provider] = {provider.name: provider for provider in providers}
+    for name, entry in config.providers.items():
+        yield name, tuple(_several(name, entry, by_type[entry.type]))
+
+
+def _several(name: str, entry: ProviderEntry, provider: Provider) -> Iterator[Deployment]:
+    """An entry's own key, then its credentials, named `name`, `name/2`, and so on; weights multiply."""
+    default = entry.base_url or provider.access.credentials[0].base_url
+    found = [(default, c.api_key.get_secret_value(), c.weight, c.base_url) for c in entry.credentials]
+    if entry.api_key or not found:
+        own = entry.api_key.get_secret_value() if entry.api_key else ""
+        found.insert(0, (default, own, 1, None))
+    for number, (base_url, key, weight, other) in enumerate(found, 1):
+        label = name if number == 1 else f"{name}/{number}"
+        yield _deployment(provider, label, other or base_url, key, weight * entry.weight)
+
+
+def _deployment(provider: Provider, name: str, base_url: str, key: str, weight: int) -> Deployment:
+    base_url = base_url.rstrip("/")
+    if provider.access.bare_origin:
+        base_url = base_url.removesuffix("/v1")
+    if not base_url.startswith(("http://", "https://")):
+        raise SettingsError(f"The base URL of {provider.name} must start with http:// or https://.")
+    return Deployment(provider=provider, base_url=base_url, key=key, name=name, weight=weight)

@@ -1,0 +1,70 @@
+"""Where a call can go: one account at one address, and what a request to it looks like on the wire."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from providers.core.http import HTTPRequest
+from providers.core.provider import Provider
+from providers.kit.bodies import encode
+from providers.kit.transport import WireRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Deployment:
+    """One account at one address. The key is shown to that origin and to nothing else, and never in a repr.
+
+    `name` is the operator's, unique in a registry; `weight` its share among those that serve the same model.
+    """
+
+    provider: Provider
+    base_url: str
+    key: str = field(default="", repr=False)
+    name: str = ""
+    weight: int = 1
+
+    @property
+    def account(self) -> tuple[str, str, str]:
+        """What makes it the same one after a reload of the config."""
+        return (self.provider.name, self.base_url, self.key)
+
+    @property
+    def label(self) -> str:
+        """Its name for logs, metrics and the ledger; holds no secret."""
+        return self.name or self.provider.name
+
+    @property
+    def origin(self) -> tuple[str, str, int | None]:
+        """Scheme, host and port."""
+        parts = urlsplit(self.base_url)
+        return (parts.scheme, parts.hostname or "", parts.port)
+
+    @property
+    def address(self) -> str:
+        """The origin as text: no path, and no user or password that an operator may have put into the URL."""
+        scheme, host, port = self.origin
+        host = f"[{host}]" if ":" in host else host
+        return f"{scheme}://{host}{f':{port}' if port else ''}"
+
+    def owns(self, url: str) -> bool:
+        """Whether a URL is of this deployment's own origin."""
+        parts = urlsplit(url)
+        return (parts.scheme, parts.hostname or "", parts.port) == self.origin
+
+
+def wire(deployment: Deployment, request: HTTPRequest) -> WireRequest:
+    """The request as it goes out: its absolute URL, the credential if the origin is the deployment's, the body."""
+    absolute = re.match(r"https?://", request.url) is not None
+    url = request.url if absolute else deployment.base_url.rstrip("/") + request.url
+    headers = {"accept": "application/json", **{name.lower(): value for name, value in request.headers.items()}}
+    access = deployment.provider.access
+    if deployment.key and deployment.owns(url):
+        headers[access.header.lower()] = f"{access.scheme}{deployment.key}"
+    buffers: tuple[bytes | memoryview, ...] = ()
+    if request.body is not None:
+        content_type, pieces = encode(request.body)
+        headers["content-type"] = content_type
+        buffers = tuple(pieces)
+    return WireRequest(method=request.method, url=url, headers=headers, body=buffers)
