@@ -86,16 +86,7 @@ class Metrics:
         )
         self.retries = self._counter("upstream_retries", "Attempts that repeat one that cost nothing", "provider")
         self.fallbacks = self._counter("fallbacks", "Requests handed on to another model", "model", "fallback")
-        self.deployment_breaker = self._gauge(
-            "deployment_breaker", "The breaker: 0 closed, 0.5 half-open, 1 open", "deployment"
-        )
-        self.deployment_in_flight = self._gauge("deployment_in_flight", "Attempts under way", "deployment")
-        self.deployment_cooling = self._gauge(
-            "deployment_cooling_seconds", "How long the last of its models still cools down", "deployment"
-        )
-        self.deployment_changes = self._counter(
-            "deployment_changes", "Changes: opened, closed, cooling, refused (its account)", "deployment", "change"
-        )
+        self._deployments()
         # Limits.
         self.decisions = self._counter(
             "limiter_decisions",
@@ -124,6 +115,18 @@ class Metrics:
         self.reloads = self._counter("config_reloads", "Reloads of the config file: done or refused", "outcome")
         self.lag = self._histogram("loop_lag_seconds", "How late the event loop wakes a sleeper", LAG_SECONDS)
         self.troubles = self._counter("troubles", "Troubles of the gateway itself; their kind is logged", "part")
+
+    def _deployments(self) -> None:
+        self.deployment_breaker = self._gauge(
+            "deployment_breaker", "The breaker: 0 closed, 0.5 half-open, 1 open", "deployment"
+        )
+        self.deployment_in_flight = self._gauge("deployment_in_flight", "Attempts under way", "deployment")
+        self.deployment_cooling = self._gauge(
+            "deployment_cooling_seconds", "How long the last of its models still cools down", "deployment"
+        )
+        self.deployment_changes = self._counter(
+            "deployment_changes", "Changes: opened, closed, cooling, refused (its account)", "deployment", "change"
+        )
 
     def text(self) -> bytes:
         """What /metrics answers."""

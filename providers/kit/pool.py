@@ -86,6 +86,15 @@ class Lease:
         self._condition.ended(self, None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Cooling:
+    """Until when, why, and whether the upstream said so: a pause that is our guess leaves no request unserved."""
+
+    until: float
+    kind: type[UpstreamFailure]
+    told: bool
+
+
 class _Condition:
     """What is known of one account at one address."""
 
@@ -96,7 +105,7 @@ class _Condition:
         self._late: set[Lease] = set()
         self.breaker = Breaker(clock, rule)
         self.credit = 0
-        self.cooling: dict[str, tuple[float, type[UpstreamFailure]]] = {}
+        self.cooling: dict[str, _Cooling] = {}
         self.away: dict[str, float] = {}
         self.last_error: str | None = None
 
@@ -106,10 +115,13 @@ class _Condition:
 
     def admits(self, model: str, now: float) -> bool:
         cooling = self.cooling.get(model)
-        return self.breaker.admits and (cooling is None or cooling[0] <= now)
+        return self.breaker.admits and (cooling is None or not cooling.told or cooling.until <= now)
 
     def is_away(self, model: str, now: float) -> bool:
-        """Whether the account was refused lately: it is asked only when no other can be."""
+        """Whether it failed lately in a way that will pass: it is asked only when no other can be."""
+        cooling = self.cooling.get(model)
+        if cooling is not None and cooling.until > now:
+            return True
         return any(self.away.get(name, now) > now for name in (_EVERY_MODEL, model)) if self.away else False
 
     def enter(self, deployment: Deployment, model: str, now: float) -> Lease:
@@ -152,9 +164,10 @@ class _Condition:
         if isinstance(error, UpstreamRateLimited) or (isinstance(error, UpstreamUnavailable) and wait is not None):
             seconds = min(COOL_SECONDS if wait is None else wait, LONGEST_COOL_SECONDS)
             kind = UpstreamRateLimited if isinstance(error, UpstreamRateLimited) else UpstreamUnavailable
-            if self.cooling.get(lease.model, (now, kind))[0] <= now:
+            before = self.cooling.get(lease.model)
+            if before is None or before.until <= now:
                 self._heard(lease.deployment, Change.COOLING, type(error).__name__)
-            self.cooling[lease.model] = (now + seconds, kind)
+            self.cooling[lease.model] = _Cooling(now + seconds, kind, told=wait is not None)
         elif isinstance(error, ACCOUNT):
             whole = not isinstance(error, UpstreamModelMissing) and error.upstream_status != _FORBIDDEN
             name = _EVERY_MODEL if whole else lease.model
@@ -166,8 +179,8 @@ class _Condition:
 class Pool:
     """Takes the deployment with the least in flight for its weight; equals take turns by weight.
 
-    Passed over: an open breaker; a model that an upstream asked to slow down for; where another can be asked, an
-    account that was refused.
+    Passed over: an open breaker; a model that an upstream told us to wait for; and where another can be asked, a
+    model that was slowed down without a time, and an account that was refused.
     """
 
     def __init__(
@@ -230,7 +243,7 @@ class Pool:
         return Report(
             state=condition.breaker.state,
             in_flight=condition.in_flight,
-            cooling={model: until - now for model, (until, _) in condition.cooling.items() if until > now},
+            cooling={model: one.until - now for model, one in condition.cooling.items() if one.until > now},
             refused=any(until > now for until in condition.away.values()),
             well=condition.breaker.window.well,
             badly=condition.breaker.window.badly,
@@ -255,9 +268,9 @@ class Pool:
 
     def _wait(self, deployment: Deployment, model: str) -> tuple[float, type[UpstreamFailure]]:
         condition = self._of(deployment)
-        until, kind = condition.cooling.get(model, (0.0, UpstreamRateLimited))
-        cooling, closed = max(0.0, until - self._clock.now()), condition.breaker.wait
-        return (closed, BreakerOpen) if closed >= cooling else (cooling, kind)
+        closed, cooling = condition.breaker.wait, condition.cooling.get(model)
+        seconds = cooling.until - self._clock.now() if cooling is not None and cooling.told else 0.0
+        return (seconds, cooling.kind) if cooling is not None and seconds > closed else (closed, BreakerOpen)
 
     def _of(self, deployment: Deployment) -> _Condition:
         account = deployment.account

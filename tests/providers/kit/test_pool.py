@@ -112,13 +112,12 @@ def test_one_that_was_tried_is_not_taken_again() -> None:
     ("error", "seconds"),
     [
         (UpstreamRateLimited("no", retry_after=7), 7),
-        (UpstreamRateLimited("no"), 1),
         (UpstreamRateLimited("no", retry_after=1e9), 60),
         (UpstreamUnavailable("no", retry_after=4), 4),
     ],
 )
 def test_a_model_cools_down_where_it_was_slowed_down(error: UpstreamFailure, seconds: float) -> None:
-    """For `retry-after`, at most a minute, and a second without it; other models and accounts go on."""
+    """For `retry-after`, at most a minute; other models and accounts go on."""
     found, clock, heard = pool()
     one, other = deployments(1, 1)
     end(found, (one,), error)
@@ -132,6 +131,19 @@ def test_a_model_cools_down_where_it_was_slowed_down(error: UpstreamFailure, sec
     assert found.report(one).cooling == {"m": pytest.approx(seconds)}
     clock.at += seconds
     assert found.take((one,), "m") is not None
+
+
+def test_a_pause_that_nobody_told_is_kept_only_where_another_serves() -> None:
+    """After a 429 without `retry-after` the others go first for a second; alone, it is asked again."""
+    found, clock, heard = pool()
+    one, other = deployments(9, 1)
+    end(found, (one,), UpstreamRateLimited("no"))
+
+    assert {end(found, (one, other)) for _ in range(5)} == {"b"}
+    assert found.able((one,), "m")
+    assert heard.told == [("a", Change.COOLING)]
+    clock.at += 1
+    assert "a" in {end(found, (one, other)) for _ in range(5)}
 
 
 @pytest.mark.parametrize("kind", [UpstreamAuth, UpstreamQuota])

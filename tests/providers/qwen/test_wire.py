@@ -12,6 +12,7 @@ from dashscope import Client as DashScope
 from dashscope.v2.errors import DashScopeError
 
 from providers.core.errors import (
+    DeadlinePassed,
     Refused,
     UpstreamAuth,
     UpstreamBadRequest,
@@ -20,7 +21,6 @@ from providers.core.errors import (
     UpstreamModelMissing,
     UpstreamQuota,
     UpstreamRateLimited,
-    UpstreamTimeout,
 )
 from providers.core.plan import Call
 from providers.core.provider import Completed, Link
@@ -152,7 +152,7 @@ async def test_a_pending_task_is_cancelled_at_the_deadline() -> None:
     with Qwen() as server:
         error = await failure(server, call(row(MODELS, TASK), STUCK))
         (task,) = server.tasks.values()
-    assert type(error) is UpstreamTimeout
+    assert type(error) is DeadlinePassed
     assert task.status == "CANCELED"
     assert [each.path for each in server.exchanges].count(f"/api/v1/tasks/{next(iter(server.tasks))}/cancel") == 1
 
@@ -161,7 +161,7 @@ async def test_a_running_task_is_left_to_end() -> None:
     """What has begun is paid for anyway, and the provider would refuse to cancel it."""
     with Qwen(looks=1000) as server:
         error = await failure(server, call(row(MODELS, TASK)))
-    assert type(error) is UpstreamTimeout
+    assert type(error) is DeadlinePassed
     assert not [each for each in server.exchanges if each.path.endswith("/cancel")]
 
 
