@@ -76,7 +76,7 @@ async def answered(route: Route, made: Plan, delivery: Delivery, response: HTTPR
     """From the upstream's whole answer to the buffers of ours."""
     outcome = route.adapter.outcome(made.calls[0], response)
     assert isinstance(outcome, Completed), outcome
-    given = await delivery.deliver(outcome.images[0], made, ResponseFormat.B64_JSON, route.deployment, 1e12)
+    given = await delivery.deliver(outcome.images[0], made, ResponseFormat.B64_JSON, route.deployments[0], 1e12)
     value = answer.Answer(
         created=1,
         route=route,

@@ -67,7 +67,10 @@ class Health:
         return JSONResponse({"status": "ok"})
 
     async def ready(self) -> Response:
-        """503 only while draining, without the ledger, or without Redis where `on_loss` is closed; tells how providers do."""
+        """503 only while draining, without the ledger, or without Redis where `on_loss` is closed.
+
+        Its 200 tells how providers do.
+        """
         if self.draining.started:
             raise Overloaded("The gateway is stopping.")
         if not await self.ledger.ready():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def test_a_dead_engine_costs_an_attempt_until_its_breaker_opens(tmp_path: Path) 
     with OpenAIStandIn() as alive:
         config = "providers:\n" + engine("dead", DEAD) + engine("alive", alive.base_url)
         with gateway(tmp_path, config) as found:
-            answers = [made(found) for _ in range(45)]
+            answers = [made(found) for _ in range(43)]
             rows = found.ledger.entries
             seen = standing(found)
             ready = httpx2.get(f"{found.url}/readyz", timeout=10)
@@ -63,20 +64,21 @@ def test_a_dead_engine_costs_an_attempt_until_its_breaker_opens(tmp_path: Path) 
     assert attempts.count(2) == 20
     assert set(attempts[-3:]) == {1}
     assert [row.attempts for row in rows] == attempts
-    assert alive.paid == 45
+    assert alive.paid == 43
     assert (seen["dead"]["state"], seen["dead"]["last_error"]) == ("open", "UpstreamUnreachable")
     assert seen["dead"]["recent"] == {"succeeded": 0, "failed": 20, "seconds": 30}
-    assert (seen["alive"]["state"], seen["alive"]["recent"]["succeeded"]) == ("closed", 45)
+    assert (seen["alive"]["state"], seen["alive"]["recent"]["succeeded"]) == ("closed", 43)
     assert (ready.status_code, ready.json()["deployments"]["open"]) == (200, 1)
 
 
 def test_all_engines_open_is_503_with_a_time(tmp_path: Path) -> None:
     """At once, with nothing sent, and told as what cannot have been billed."""
     with gateway(tmp_path, "providers:\n" + engine("one", DEAD) + engine("two", DEAD.replace("9", "10"))) as found:
-        status = [made(found).status_code for _ in range(25)]
+        with ThreadPoolExecutor(25) as many:
+            status = [*many.map(lambda _: made(found).status_code, range(25))]
         answer = made(found)
 
-    assert set(status[:5]) == {502}
+    assert set(status) <= {502, 503}
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service_unavailable")
     assert 1 <= int(answer.headers["retry-after"]) <= 10
     assert answer.headers["pinhole-attempts"] == "0"
@@ -166,8 +168,8 @@ def test_the_admin_key_alone_opens_it(tmp_path: Path) -> None:
 def test_changes_are_metrics(tmp_path: Path) -> None:
     """The breaker, what is in flight and cool-downs, each under the deployment's name."""
     with gateway(tmp_path, "providers:\n" + engine("dead", DEAD)) as found:
-        for _ in range(20):
-            made(found)
+        with ThreadPoolExecutor(20) as many:
+            list(many.map(lambda _: made(found), range(20)))
         text = httpx2.get(f"{found.url}/metrics", headers=OPEN, timeout=10).text
 
     assert 'pinhole_deployment_breaker{deployment="dead"} 1.0' in text
