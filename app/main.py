@@ -180,7 +180,7 @@ def create_app(
     telemetry = telemetry or Telemetry(tracer(settings.environ))
     chosen = chosen or seams(settings, config, telemetry)
     pool = Pool(chosen.clock, late_seconds=settings.deadline_seconds, heard=telemetry.deployment_changed)
-    current = _current(settings, config, chosen, providers if providers is not None else discover(), telemetry, pool)
+    current = _current(settings, config, chosen, providers if providers is not None else discover(), telemetry, pool=pool)
     draining = Draining()
     fetcher = Fetcher(chosen.transport, chosen.clock)
     pipeline = _pipeline(chosen, config, fetcher, telemetry, pool)
@@ -213,11 +213,6 @@ def create_app(
         app.include_router(part.router(), include_in_schema=False)
     app.include_router(images.azure())
     standing = Providers(current=current, pool=pool)
-    app.include_router(standing.router())
-    if chosen.keys is not None:
-        admin = Admin(current=current, keys=chosen.keys, ledger=chosen.ledger, clock=chosen.clock)
-        app.include_router(admin.router())
-    app.include_router(Files(store=chosen.store, links=chosen.links).router())
     health = Health(
         ledger=chosen.ledger,
         limiter=chosen.limiter,
@@ -226,16 +221,11 @@ def create_app(
         draining=draining,
         standing=standing.counts,
     )
-    app.include_router(health.router())
+    _for_operators(app, chosen, current, standing, health)
     app.include_router(Docs(app).router())
     edge.install(app, telemetry)
-    app.add_middleware(
-        edge.Edge,
-        telemetry=telemetry,
-        public_url=settings.public_url,
-        closed=current.value.keyring.closed,
-        direct=images.doors(),
-    )
+    public, closed = settings.public_url, current.value.keyring.closed
+    app.add_middleware(edge.Edge, telemetry=telemetry, public_url=public, closed=closed, direct=images.doors())
     if telemetry.tracer.on:
         app.add_middleware(Traced, tracer=telemetry.tracer)
     return app
@@ -247,6 +237,7 @@ def _current(
     chosen: Seams,
     providers: Sequence[Provider],
     telemetry: Telemetry,
+    *,
     pool: Pool,
 ) -> Current:
     """The config in force, and how it is read again. Raises SettingsError."""
@@ -260,6 +251,16 @@ def _current(
         return Configured(config=config, registry=registry, fallbacks=fallbacks, keyring=keys)
 
     return Current(lambda: made(config_file.load(settings.config, settings.environ)), made(config), telemetry)
+
+
+def _for_operators(app: FastAPI, chosen: Seams, current: Current, standing: Providers, health: Health) -> None:
+    """Everything that is no part of the images' API, but for its pages."""
+    app.include_router(standing.router())
+    if chosen.keys is not None:
+        admin = Admin(current=current, keys=chosen.keys, ledger=chosen.ledger, clock=chosen.clock)
+        app.include_router(admin.router())
+    app.include_router(Files(store=chosen.store, links=chosen.links).router())
+    app.include_router(health.router())
 
 
 def _pipeline(chosen: Seams, config: Config, fetcher: Fetcher, telemetry: Telemetry, pool: Pool) -> Pipeline:

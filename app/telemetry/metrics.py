@@ -85,7 +85,6 @@ class Metrics:
             "upstream_attempts", "Attempts by outcome: ok, the error's class, or cancelled", "provider", "outcome"
         )
         self.retries = self._counter("upstream_retries", "Attempts that repeat one that cost nothing", "provider")
-        self.fallbacks = self._counter("fallbacks", "Requests handed on to another model", "model", "fallback")
         self._deployments()
         # Limits.
         self.decisions = self._counter(
@@ -117,6 +116,7 @@ class Metrics:
         self.troubles = self._counter("troubles", "Troubles of the gateway itself; their kind is logged", "part")
 
     def _deployments(self) -> None:
+        self.fallbacks = self._counter("fallbacks", "Requests handed on to another model", "model", "fallback")
         self.deployment_breaker = self._gauge(
             "deployment_breaker", "The breaker: 0 closed, 0.5 half-open, 1 open", "deployment"
         )

@@ -12,7 +12,7 @@ import yaml
 
 from app.telemetry import REQUEST_ID, JSONFormatter, Telemetry
 from app.telemetry.metrics import Metrics
-from providers.kit.client import Journal
+from providers.kit.journal import Journal
 from tests.app.test_metrics import entry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()

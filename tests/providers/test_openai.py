@@ -23,8 +23,10 @@ from providers.core.provider import Completed, Failed, Link, Partial
 from providers.core.spec import ModelSpec
 from providers.core.types import ImageFormat, Operation, Policy, Size
 from providers.kit.bodies import encode
-from providers.kit.client import Client, Deployment, Journal
+from providers.kit.client import Client
 from providers.kit.clock import SystemClock
+from providers.kit.deployment import Deployment
+from providers.kit.journal import Journal
 from providers.kit.lift import Lifted
 from providers.kit.retry import RetryRule
 from providers.kit.transport import HTTPTransport
@@ -279,10 +281,10 @@ ROUTES = [(spec, operation) for spec in MODELS for operation in sorted(spec.oper
 
 async def performed(server: OpenAIStandIn, asked: Call) -> Completed:
     transport, clock = HTTPTransport(), SystemClock()
-    client = Client(transport, clock, RetryRule(attempts=1))
+    client = Client(transport, clock, RetryRule(clock, attempts=1))
     deployment = Deployment(provider=PROVIDER, base_url=server.base_url, key=server.key)
     try:
-        return await client.perform(deployment, asked, clock.now() + 20, Journal())
+        return await client.perform((deployment,), asked, clock.now() + 20, Journal())
     finally:
         await transport.close()
 
