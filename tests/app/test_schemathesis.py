@@ -46,6 +46,7 @@ OPERATIONS = [
     ("POST", "/admin/keys"),
     ("GET", "/admin/keys"),
     ("DELETE", "/admin/keys/{key_id}"),
+    ("GET", "/admin/providers"),
     ("GET", "/admin/usage"),
     ("GET", "/admin/usage.csv"),
 ]
