@@ -180,7 +180,9 @@ def create_app(
     telemetry = telemetry or Telemetry(tracer(settings.environ))
     chosen = chosen or seams(settings, config, telemetry)
     pool = Pool(chosen.clock, late_seconds=settings.deadline_seconds, heard=telemetry.deployment_changed)
-    current = _current(settings, config, chosen, providers if providers is not None else discover(), telemetry, pool=pool)
+    current = _current(
+        settings, config, chosen, providers if providers is not None else discover(), telemetry, pool=pool
+    )
     draining = Draining()
     fetcher = Fetcher(chosen.transport, chosen.clock)
     pipeline = _pipeline(chosen, config, fetcher, telemetry, pool)

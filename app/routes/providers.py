@@ -8,8 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from app.auth import Keyring
-from app.registry import Registry
+from app.configured import Current
 from app.routes import describe
 from providers.kit.breaker import State
 from providers.kit.deployment import Deployment
@@ -20,8 +19,7 @@ from providers.kit.pool import Pool
 class Providers:
     """The handler and what it needs. Nothing here asks a provider anything."""
 
-    keyring: Keyring
-    registry: Registry
+    current: Current
     pool: Pool
 
     def router(self) -> APIRouter:
@@ -38,12 +36,16 @@ class Providers:
 
     async def list(self, request: Request) -> dict[str, Any]:
         """Every deployment; an address is an origin, and no key is shown."""
-        self.keyring.admin(request.headers)
-        return {"data": [self._shown(deployment, models) for deployment, models in self.registry.deployments]}
+        self.current.value.keyring.admin(request.headers)
+        return {
+            "data": [
+                self._shown(deployment, models) for deployment, models in self.current.value.registry.deployments
+            ]
+        }
 
     def counts(self) -> dict[str, int]:
         """How many deployments are in each state of the breaker, and how many cool down."""
-        reports = [self.pool.report(deployment) for deployment, _ in self.registry.deployments]
+        reports = [self.pool.report(deployment) for deployment, _ in self.current.value.registry.deployments]
         states = Counter(report.state for report in reports)
         return {
             "total": len(reports),

@@ -112,6 +112,7 @@ class Telemetry:
             log.error("config not reloaded, the old one stays", extra={"fields": {"reason": why}})
             return
         log.warning("config reloaded", extra={"fields": {"needs_restart": list(waiting)}})
+
     def deployment_changed(self, deployment: Deployment, change: Change, error: str) -> None:
         """A deployment's breaker opened or closed, it cools down, or its account was refused."""
         self.metrics.deployment_changes(deployment.label, change).inc()

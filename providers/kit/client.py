@@ -122,7 +122,7 @@ class Client:
 
     def _lease(self, way: _Way) -> Lease:
         """A place at the deployment that gets the next attempt. Raises UpstreamFailure when there is none."""
-        lease = self._pool.take(way.options, way.model, way.tried)
+        lease = self._pool.take(way.options, way.model, way.tried, waited=way.waited > 0)
         if lease is None:
             raise self._pool.obstacle(way.options, way.model)
         way.tried.append(lease.deployment)

@@ -113,9 +113,9 @@ class _Condition:
     def in_flight(self) -> int:
         return len(self._begun) + len(self._late)
 
-    def admits(self, model: str, now: float) -> bool:
+    def admits(self, model: str, now: float, *, waited: bool = False) -> bool:
         cooling = self.cooling.get(model)
-        return self.breaker.admits and (cooling is None or not cooling.told or cooling.until <= now)
+        return self.breaker.admits and (waited or cooling is None or not cooling.told or cooling.until <= now)
 
     def is_away(self, model: str, now: float) -> bool:
         """Whether it failed lately in a way that will pass: it is asked only when no other can be."""
@@ -198,10 +198,15 @@ class Pool:
         self._heard = heard
         self._conditions: dict[tuple[str, str, str], _Condition] = {}
 
-    def take(self, options: Sequence[Deployment], model: str, tried: Collection[Deployment] = ()) -> Lease | None:
-        """A place at one of these, not at one that was tried; None where there is none now."""
+    def take(
+        self, options: Sequence[Deployment], model: str, tried: Collection[Deployment] = (), *, waited: bool = False
+    ) -> Lease | None:
+        """A place at one of these, not at one that was tried; None where there is none now.
+
+        Who `waited` for as long as it was told is let in, though a timer may run a little ahead of the clock.
+        """
         now = self._clock.now()
-        able = self._able(options, model, tried)
+        able = self._able(options, model, tried, waited=waited)
         if not able:
             return None
         wanted = [pair for pair in able if not pair[1].is_away(model, now)] or able
@@ -251,14 +256,14 @@ class Pool:
         )
 
     def _able(
-        self, options: Sequence[Deployment], model: str, tried: Collection[Deployment]
+        self, options: Sequence[Deployment], model: str, tried: Collection[Deployment], *, waited: bool = False
     ) -> list[tuple[Deployment, _Condition]]:
         now = self._clock.now()
         found = []
         for option in options:
             condition = self._of(option)
             condition.miss(now - self._late_seconds)
-            if option not in tried and condition.admits(model, now):
+            if option not in tried and condition.admits(model, now, waited=waited):
                 found.append((option, condition))
         return found
 
