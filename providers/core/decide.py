@@ -46,7 +46,7 @@ def decide(request: ImageRequest, spec: ModelSpec) -> Decisions:
     size = judges.size(request, spec, quality.value)
     words = spec.quality_rule(request.operation)
     if words and words.tiers:
-        quality = judges.as_drawn(quality, size.value.tier)
+        quality = judges.as_drawn(quality, size.value)
     count = judges.n(request, spec)
     mask = judges.mask(request, spec)
     partials = judges.partial_images(request, spec)

@@ -11,7 +11,7 @@ from providers.core.inputs import plain_mask
 from providers.core.options import SDK_DEFAULTS
 from providers.core.sizes import SQUARE, OfInput, Resolution
 from providers.core.spec import Inputs, Mask, ModelSpec
-from providers.core.types import ImageRequest, InputImage, Operation, Policy, Size
+from providers.core.types import Auto, ImageRequest, InputImage, Operation, Policy, Size
 
 
 def lenient(request: ImageRequest) -> bool:
@@ -90,9 +90,12 @@ def quality(request: ImageRequest, spec: ModelSpec) -> Judgement[str | None]:
     return Judgement(unasked, rejected("quality", message, nearest=rule.word(rule.nearest(asked))))
 
 
-def as_drawn(judged: Judgement[str | None], tier: str | None) -> Judgement[str | None]:
-    """What a report says of quality when `tier` is drawn: of the two that quality and pixels ask for, the larger."""
-    decision = judged.decision
+def as_drawn(judged: Judgement[str | None], drawn: Resolution) -> Judgement[str | None]:
+    """What a report says of quality: the larger of the tiers that quality and pixels ask for, or that nobody chose."""
+    decision, tier = judged.decision, drawn.tier
+    if tier is None and isinstance(drawn.wire, Auto) and decision is not None and decision.fate is Fate.MAPPED:
+        said = honoured("quality") if decision.asked == "auto" else replace(decision, used="auto")
+        return Judgement(judged.value, said)
     if tier is None or decision is None or decision.fate is Fate.REJECTED or judged.value == tier:
         return judged
     return Judgement(tier, replace(decision, used=tier))

@@ -132,7 +132,11 @@ async def test_what_callers_received_is_what_the_ledger_says(database: dict[str,
         assert max(Counter(user for user, *_ in rows).values()) == 1
         assert states[State.RESERVED.value] == 0
         delivered = {user: images for user, state, images, _ in rows if state == State.DELIVERED.value}
-        assert delivered.items() >= load_.received.items()
+        # A kill between the last byte and the settlement leaves the row open: it is swept to unknown, never lost.
+        unsure = {user for user, state, _, _ in rows if state == State.UNKNOWN.value}
+        told = {user: images for user, images in load_.received.items() if user not in unsure}
+        assert delivered.items() >= told.items()
+        assert load_.received.keys() <= delivered.keys() | unsure
         assert upstream.paid <= states[State.DELIVERED.value] + states[State.UNKNOWN.value]
         assert spent == sum(cost for _, state, _, cost in rows if state != State.FAILED.value)
         left = CONFIG % ((spent + 2 * PRICE) / 1_000_000)
