@@ -1,16 +1,17 @@
 """How much may be in flight: requests, bytes of bodies, copies of uploads, and decoded pictures.
 
-Half of the bytes is for bodies as they arrive, which never wait: beyond it they go to files (kit.room). A quarter is
-for the copies that sending an upload makes, taken before dispatch by waiting; a quarter for pictures that are decoded
-or converted on their way out, which were paid for and wait for as long as it takes. Who waits for a place holds none
-that those before it wait for: places, copies, pictures are taken in this order.
+The bytes are for bodies as they arrive, which never wait: beyond them they go to files (kit.room). Up to an eighth
+may go to the copies that sending an upload makes, taken before dispatch by waiting, and up to an eighth to pictures
+that are decoded or converted on their way out, which were paid for and wait for as long as it takes; while they hold
+it, bodies have so much less. Who waits for a place holds none that those before it wait for: places, copies, pictures
+are taken in this order.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -25,8 +26,10 @@ RETRY_SECONDS: Final = 5.0
 class Bytes:
     """The budget of bodies. Asked by the event loop alone; given back from any thread."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, others: Callable[[], int] = int) -> None:
+        """`others` tells how much of the limit is in other hands now."""
         self.limit = limit
+        self._others = others
         self._held = 0
         self._spooled = 0
         # A deque's append is one step, so that a last slice may die in any thread, in the middle of anything.
@@ -49,7 +52,7 @@ class Bytes:
 
     def take(self, amount: int) -> bool:
         """Take it, if there is so much."""
-        if self.held + amount > self.limit:
+        if self.held + self._others() + amount > self.limit:
             return False
         self._held += amount
         return True
@@ -138,9 +141,9 @@ class Capacity:
         self._clock = clock
         self._seconds = bounds.queue_seconds
         self.requests = Gate(clock, bounds.requests)
-        self.copies = Gate(clock, max(1, bounds.total // 4))
-        self.pictures = Gate(clock, max(1, bounds.total // 4))
-        self.bodies = Bytes(bounds.total // 2)
+        self.copies = Gate(clock, max(1, bounds.total // 8))
+        self.pictures = Gate(clock, max(1, bounds.total // 8))
+        self.bodies = Bytes(bounds.total, lambda: self.copies.held + self.pictures.held)
 
     @asynccontextmanager
     async def admitted(self, planned: Plan, until: float) -> AsyncIterator[None]:

@@ -91,7 +91,7 @@ def quality(request: ImageRequest, spec: ModelSpec) -> Judgement[str | None]:
 
 
 def as_drawn(judged: Judgement[str | None], drawn: Resolution) -> Judgement[str | None]:
-    """What a report says of quality: the larger of the tiers that quality and pixels ask for, or that nobody chose."""
+    """What a report says of quality: the larger of the tiers that quality and pixels ask for, or open."""
     decision, tier = judged.decision, drawn.tier
     if tier is None and isinstance(drawn.wire, Auto) and decision is not None and decision.fate is Fate.MAPPED:
         said = honoured("quality") if decision.asked == "auto" else replace(decision, used="auto")

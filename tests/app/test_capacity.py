@@ -187,7 +187,7 @@ def test_bytes_given_back_from_threads() -> None:
 def test_bytes_are_written_with_their_unit(text: str, total: int) -> None:
     """`capacity.bytes` is a number with a unit."""
     assert Bounds(bytes=text).total == total
-    assert Capacity(SystemClock(), Bounds(bytes=text)).bodies.limit == total // 2
+    assert Capacity(SystemClock(), Bounds(bytes=text)).bodies.limit == total
 
 
 CONFIG = "capacity: {requests: 2, bytes: 1MiB, queue_seconds: 10}"
