@@ -21,7 +21,8 @@ from providers.core.prices import MICRO
 from providers.kit.breaker import State as Breaker
 from providers.kit.deployment import Deployment
 from providers.kit.journal import Journal
-from providers.kit.pool import Change, Pool
+from providers.kit.pool import Pool
+from providers.kit.report import Change
 
 OPENNESS: Final = {Breaker.CLOSED: 0.0, Breaker.HALF_OPEN: 0.5, Breaker.OPEN: 1.0}
 IMAGE_ROUTES: Final = frozenset({"generations", "edits"})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self
 
@@ -23,6 +22,7 @@ from providers.core.errors import (
 from providers.kit.breaker import Breaker, BreakerRule, State
 from providers.kit.clock import Clock
 from providers.kit.deployment import Deployment
+from providers.kit.report import Change, Heard, Report
 
 COOL_SECONDS: Final = 1.0
 LONGEST_COOL_SECONDS: Final = 60.0
@@ -32,31 +32,6 @@ LATE_SECONDS: Final = 290.0
 ACCOUNT: Final = (UpstreamAuth, UpstreamQuota, UpstreamModelMissing)
 _EVERY_MODEL: Final = ""
 _FORBIDDEN: Final = 403
-
-
-class Change(StrEnum):
-    """What operators hear of."""
-
-    OPENED = "opened"
-    CLOSED = "closed"
-    COOLING = "cooling"
-    REFUSED = "refused"
-
-
-Heard = Callable[[Deployment, Change, str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """One deployment now. `well` and `badly` count what its breaker counts; `cooling` is seconds by model."""
-
-    state: State
-    in_flight: int
-    cooling: dict[str, float]
-    refused: bool
-    well: int
-    badly: int
-    last_error: str | None
 
 
 class Lease:

@@ -26,7 +26,8 @@ from providers.core.errors import (
 )
 from providers.kit.breaker import State
 from providers.kit.deployment import Deployment
-from providers.kit.pool import Change, Lease, Pool
+from providers.kit.pool import Lease, Pool
+from providers.kit.report import Change
 from tests.clock import StillClock
 from tests.providers.kit.fakes import Plain
 
