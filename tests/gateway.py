@@ -61,6 +61,17 @@ class HurriedClock(SystemClock):
 
     def __init__(self) -> None:
         self.slept: list[float] = []
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self._ahead
+
+    def time(self) -> float:
+        return super().time() + self._ahead
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass at once."""
+        self._ahead += seconds
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

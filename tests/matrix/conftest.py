@@ -25,6 +25,12 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield Bench(vendor, server, gateway, client, clock)
 
 
+@pytest.fixture(autouse=True)
+def rested(bench: Bench) -> None:
+    """Pauses that the provider asked for, breakers and retry budgets of the test before are over."""
+    bench.clock.skip(61.0)
+
+
 @pytest.fixture(scope="module")
 def misplaced(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """The same provider behind a gateway with a wrong credential."""
