@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.gateway import Gateway, running
+
+# A run says the same twice, on any machine; `make fuzz` is where chance has its place.
+settings.load_profile("default" if "PINHOLE_FUZZ_EXAMPLES" in os.environ else "ci")
 
 
 @pytest.fixture(scope="session")
