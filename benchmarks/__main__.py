@@ -15,7 +15,7 @@ from benchmarks import chart, machine, parts, peers, report, tools
 from benchmarks.cases import CASES, QUICK
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("cases", "https", "redis", "latency", "memory", "slow", "concurrency", "growth", "keys")
+PARTS = ("cases", "https", "redis", "replicas", "latency", "memory", "slow", "concurrency", "growth", "keys")
 
 
 def options() -> argparse.Namespace:

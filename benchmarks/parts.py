@@ -102,6 +102,33 @@ def redis(hall: Hall) -> Result:
         return hall.beside([embedded, shared], REDIS)
 
 
+def replicas(hall: Hall) -> Result:
+    """One and two gateways behind a balancer, with one Redis: requests a second, and CPU a request of all of them.
+
+    With two cores the second gateway shares the first one's neighbour: the mock, the load, the balancer and Redis.
+    """
+    found: Result = {}
+    with targets.redis(hall.work) as server, ExitStack() as stack:
+        shared = {"REDIS_URL": f"redis://127.0.0.1:{server.port}/0"}
+        near, far = tools.cores()
+        gateways = [
+            stack.enter_context(targets.pinhole(hall.upstream, hall.work, name=name, extra=shared, core=core))
+            for name, core in (("first", far), ("second", near))
+        ]
+        for count in (1, 2):
+            with targets.balancer(gateways[:count], hall.work) as front:
+                for case in CASES[:2]:
+                    hall.bench.verify(front, case)
+                    before = [tools.cpu(each.pid) for each in gateways]
+                    rounds = [hall.bench.round(front, case, 2 * hall.c, hall.seconds) for _ in range(hall.rounds)]
+                    used = sum(tools.cpu(each.pid) for each in gateways) - sum(before)
+                    cost = used / sum(each.requests for each in rounds) * 1000
+                    rate = statistics.median(each.rate for each in rounds)
+                    found.setdefault(case.name, {})[str(count)] = {"rate": rate, "cost": cost}
+                    print(f"{case.name:12} {count} gateways {cost:8.3f} ms CPU {rate:8.0f}/s", flush=True)
+    return found
+
+
 def latency(hall: Hall) -> Result:
     """One connection: what the gateways add to the mock's own time at p50, p95 and p99."""
     found: Result = {}

@@ -49,6 +49,7 @@ def page(found: Result) -> str:
         "## Pinhole beside nginx",
         table(found),
         *_peers(found),
+        *_replicas(found),
         "## How cost grows",
         "![CPU a request by image size, n, connections and keys](bench.svg)",
         *_sweeps(found),
@@ -163,6 +164,22 @@ def _peers(found: Result) -> Iterator[str]:
         rival = f"{each['portkey']['cost']:.3g}" if "portkey" in each else ""
         ratio = f"{other / mine:.1f}" if other else ""
         lines.append(f"| {case.title} | {mine:.3g} | {other or 0:.3g} | {ratio} | {case.peer:g} | {rival} |")
+    yield "\n".join(lines)
+
+
+def _replicas(found: Result) -> Iterator[str]:
+    """One gateway and two, behind a balancer, with one Redis."""
+    if not (each := found.get("replicas")):
+        return
+    yield "## More than one gateway"
+    yield "Behind an nginx as balancer, one Redis for all. The second gateway's core also carries everything else."
+    lines = ["| | one: /s | two: /s | more | one: ms | two: ms |", "|---|---|---|---|---|---|"]
+    for case in CASES:
+        if case.name in each:
+            one, two = each[case.name]["1"], each[case.name]["2"]
+            more = f"{two['rate'] / one['rate']:.2f} x"
+            rates = f"{one['rate']:.0f} | {two['rate']:.0f} | {more}"
+            lines.append(f"| {case.title} | {rates} | {one['cost']:.3g} | {two['cost']:.3g} |")
     yield "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ http {{
     access_log off; client_max_body_size 0; keepalive_requests 100000000; tcp_nodelay on;
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
     uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-    upstream mock {{ server 127.0.0.1:{upstream}; keepalive 1024; keepalive_requests 100000000; }}
+    upstream mock {{ {servers} keepalive 1024; keepalive_requests 100000000; }}
     server {{
         listen 127.0.0.1:{port}{ssl} backlog=4096;
         {certificate}
@@ -89,9 +89,24 @@ def nginx(upstream: int, work: Path, *, name: str = "nginx", authority: Path | N
     port = tools.free_port()
     trust = f"proxy_ssl_verify on; proxy_ssl_trusted_certificate {authority}; proxy_ssl_name 127.0.0.1;"
     trust += " proxy_ssl_protocols TLSv1.3;"
-    values = {"upstream": upstream, "port": port, "ssl": "", "certificate": ""}
+    values = {"servers": servers(upstream), "port": port, "ssl": "", "certificate": ""}
     https = {"scheme": "https", "trust": trust} if authority else {"scheme": "http", "trust": ""}
     with _nginx(name, port, tools.cores()[1], Path(tempfile.mkdtemp(dir=work)), {**values, **https}) as target:
+        yield target
+
+
+def servers(*ports: int) -> str:
+    """The lines of an nginx upstream."""
+    return " ".join(f"server 127.0.0.1:{port};" for port in ports)
+
+
+@contextmanager
+def balancer(gateways: Sequence[Target], work: Path) -> Iterator[Target]:
+    """An nginx on the mock's core before several gateways, each connection's requests taking turns."""
+    port = tools.free_port()
+    values = {"servers": servers(*(each.port for each in gateways)), "port": port, "ssl": "", "certificate": ""}
+    values |= {"scheme": "http", "trust": ""}
+    with _nginx("balancer", port, tools.cores()[0], Path(tempfile.mkdtemp(dir=work)), values) as target:
         yield target
 
 
@@ -104,7 +119,7 @@ def tls_front(upstream: int, work: Path) -> Iterator[tuple[Target, Path]]:
     certificate = (
         f"ssl_certificate {folder}/front.pem; ssl_certificate_key {folder}/front.key; ssl_protocols TLSv1.3;"
     )
-    values = {"upstream": upstream, "port": port, "ssl": " ssl", "certificate": certificate}
+    values = {"servers": servers(upstream), "port": port, "ssl": " ssl", "certificate": certificate}
     values |= {"scheme": "http", "trust": ""}
     with _nginx("tls-front", port, tools.cores()[0], folder, values) as target:
         yield target, authority
@@ -182,11 +197,16 @@ def gateway_environment(
 
 @contextmanager
 def pinhole(
-    upstream: str, folder: Path, *, name: str = "pinhole", extra: Mapping[str, str] | None = None
+    upstream: str,
+    folder: Path,
+    *,
+    name: str = "pinhole",
+    extra: Mapping[str, str] | None = None,
+    core: set[int] | None = None,
 ) -> Iterator[Target]:
-    """`pinhole serve` as an operator starts it."""
+    """`pinhole serve` as an operator starts it; on the gateways' core when none is named."""
     port = tools.free_port()
     env = gateway_environment(port, upstream, folder / name, extra)
     command = [str(Path(sys.executable).parent / "pinhole"), "serve"]
-    with process(name, port, command, tools.cores()[1], env) as target:
+    with process(name, port, command, core or tools.cores()[1], env) as target:
         yield target
