@@ -30,9 +30,9 @@ from providers.kit.client import Client
 from providers.kit.clock import Clock
 from providers.kit.fanout import fan_out
 from providers.kit.journal import Journal
-from providers.kit.prepare import prepared
+from providers.kit.prepare import Prepared, prepared
 
-Make = Callable[[Ticket, Route, Plan, Journal], AsyncIterator[Partial | Completed]]
+Make = Callable[[Ticket, Route, tuple[Call, ...], Journal], AsyncIterator[Partial | Completed]]
 
 
 class Pipeline:
@@ -105,8 +105,9 @@ class Pipeline:
 
     async def _way(self, ticket: Ticket, account: Account, make: Make) -> AsyncIterator[Sketch | Answer]:
         route, planned = account.way
+        ready = await self._prepare(planned)
         shown = 0
-        async for state in make(ticket, route, planned, account.journal):
+        async for state in make(ticket, route, ready.calls, account.journal):
             if isinstance(state, Partial):
                 sketch = await self._sketch(ticket, route, state)
                 shown += sketch.image is not None
@@ -114,17 +115,16 @@ class Pipeline:
                 continue
             account.bought(state)
             made = await self._deliver(ticket, account, state)
-            yield account.delivered(self._answer(account, state, made, shown))
+            yield account.delivered(self._answer(account, ready, state, made, shown))
 
     async def _images(
-        self, ticket: Ticket, route: Route, planned: Plan, journal: Journal
+        self, ticket: Ticket, route: Route, calls: tuple[Call, ...], journal: Journal
     ) -> AsyncIterator[Partial | Completed]:
-        yield await self._call(ticket, route, await self._prepare(planned), journal)
+        yield await self._call(ticket, route, calls, journal)
 
     async def _partials(
-        self, ticket: Ticket, route: Route, planned: Plan, journal: Journal
+        self, ticket: Ticket, route: Route, calls: tuple[Call, ...], journal: Journal
     ) -> AsyncIterator[Partial | Completed]:
-        calls = await self._prepare(planned)
         if len(calls) > 1 or not calls[0].stream:
             yield await self._call(ticket, route, calls, journal)
             return
@@ -147,10 +147,10 @@ class Pipeline:
             ways=ways,
         )
 
-    async def _prepare(self, planned: Plan) -> tuple[Call, ...]:
+    async def _prepare(self, planned: Plan) -> Prepared:
         """The calls, with input images re-encoded where the plan says so; mostly there is nothing to do."""
         if not planned.fits:
-            return planned.calls
+            return Prepared(planned.calls)
         return await anyio.to_thread.run_sync(prepared, planned.calls, planned.fits)
 
     async def _call(self, ticket: Ticket, route: Route, calls: tuple[Call, ...], journal: Journal) -> Completed:
@@ -192,6 +192,7 @@ class Pipeline:
     def _answer(
         self,
         account: Account,
+        ready: Prepared,
         completed: Completed,
         made: tuple[tuple[Delivered, ...], tuple[Failure, ...]],
         shown: int,
@@ -205,7 +206,7 @@ class Pipeline:
             failures=failures,
             usage=completed.usage,
             resolved=completed.resolved,
-            adjustments=(*planned.adjustments, *delivered_adjustments(planned, images, shown)),
+            adjustments=(*planned.adjustments, *ready.adjustments, *delivered_adjustments(planned, images, shown)),
             cost=real_cost(planned, len(images), completed.usage),
             attempts=account.journal.attempts,
             upstream_request_ids=tuple(account.journal.upstream_request_ids),

@@ -48,10 +48,11 @@ def decide(request: ImageRequest, spec: ModelSpec) -> Decisions:
     if words and words.tiers:
         quality = judges.as_drawn(quality, size.value)
     count = judges.n(request, spec)
-    mask = judges.mask(request, spec)
+    fitting = inputs.judge(request, spec)
+    first = fitting.fits[0] if fitting.fits else None
+    mask = judges.mask(request, spec, first.size if first else None)
     partials = judges.partial_images(request, spec)
     encoding = output.judge(request, spec)
-    fitting = inputs.judge(request, spec)
     chosen, options = judges.options(request, spec)
     fates = (
         judges.operation(request, spec),

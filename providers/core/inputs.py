@@ -13,11 +13,17 @@ from providers.core.types import ImageFormat, ImageRequest, InputImage, Operatio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """What an input is made into before it is sent: upright, eight bits a channel, within `max_bytes`."""
+    """What an input is made into before it is sent: upright, eight bits a channel, within `max_bytes`.
+
+    How many bytes it will have is known only then: where it `shrinks` it loses pixels until it fits, and is refused
+    otherwise. With `alpha` it gets an alpha channel.
+    """
 
     format: ImageFormat
     size: Size
     max_bytes: int
+    alpha: bool = False
+    shrinks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +46,31 @@ def judge(request: ImageRequest, spec: ModelSpec) -> Fitting:
     fits: list[Fit | None] = []
     for image in request.images:
         problems += _problems(image, inputs, request.policy)
-        fits.append(_fit(image, inputs, masked=request.mask is not None))
+        fits.append(_fit(image, inputs, request))
     if problems:
         return Fitting((), tuple(problems))
-    changed = [(image, fit) for image, fit in zip(request.images, fits, strict=True) if fit]
-    if not changed:
+    changes = {
+        change: None for image, fit in zip(request.images, fits, strict=True) for change in _changes(image, fit)
+    }
+    if not changes:
         return Fitting(tuple(fits), (honoured("image"),))
-    image, fit = changed[0]
+    return Fitting(tuple(fits), tuple(became("image", Fate.EMULATED, was, now) for was, now in changes))
+
+
+def _changes(image: InputImage, fit: Fit | None) -> Iterator[tuple[str, str]]:
+    """What a fit does to an image: to its pixels' number, then to their encoding."""
+    if fit is None:
+        return
     if fit.size != image.size:
-        return Fitting(tuple(fits), (became("image", Fate.EMULATED, str(image.size), str(fit.size)),))
-    was = "palette" if image.indexed and image.format is fit.format else image.format.value
-    return Fitting(tuple(fits), (became("image", Fate.EMULATED, was, fit.format.value),))
+        yield str(image.size), str(fit.size)
+    if fit.format is not image.format:
+        yield image.format.value, fit.format.value
+    elif image.indexed or image.deep:
+        yield "palette" if image.indexed else "deep", fit.format.value
+    elif fit.alpha and not image.has_alpha:
+        yield "rgb", "rgba"
+    elif fit.size == image.size:
+        yield image.format.value, fit.format.value
 
 
 def _count(request: ImageRequest, spec: ModelSpec, inputs: Inputs) -> Iterator[Decision]:
@@ -81,25 +101,27 @@ def _problems(image: InputImage, inputs: Inputs, policy: Policy) -> Iterator[Dec
 def plain_mask(mask: InputImage, inputs: Inputs) -> bool:
     """Whether a model reads the mask's alpha as it is: in a channel of its own, of eight bits.
 
-    OpenAI's edits were seen to refuse pictures and masks that are not RGBA, LA or L (sashabaranov/go-openai#188).
+    OpenAI's DALL-E edits refuse pictures and masks that are not RGBA, LA or L (sashabaranov/go-openai#188).
     """
     return not mask.deep and (inputs.indexed or not mask.indexed)
 
 
-def _fit(image: InputImage, inputs: Inputs, *, masked: bool) -> Fit | None:
+def _fit(image: InputImage, inputs: Inputs, request: ImageRequest) -> Fit | None:
     size = _shrunk(image.size, inputs)
-    turned = masked and image.orientation != 1
+    turned = request.mask is not None and image.orientation != 1
     if (
         image.format in inputs.formats
         and size == image.size
         and not image.deep
         and (inputs.indexed or not image.indexed)
+        and (image.has_alpha or not inputs.alpha)
         and not turned
         and len(image.data) <= inputs.max_bytes
     ):
         return None
     keep = image.format if image.format in inputs.formats else inputs.formats[0]
-    return Fit(format=keep, size=size, max_bytes=inputs.max_bytes)
+    shrinks = request.policy is Policy.LENIENT
+    return Fit(format=keep, size=size, max_bytes=inputs.max_bytes, alpha=inputs.alpha, shrinks=shrinks)
 
 
 def _shrunk(size: Size, inputs: Inputs) -> Size:

@@ -169,8 +169,11 @@ def option(param: str, value: object, request: ImageRequest, spec: ModelSpec) ->
     return rejected(param, message, nearest=None if nearest is None else str(nearest))
 
 
-def mask(request: ImageRequest, spec: ModelSpec) -> Judgement[bool]:
-    """A mask is done by the model or around it; it is never dropped, whatever the policy."""
+def mask(request: ImageRequest, spec: ModelSpec, drawn: Size | None) -> Judgement[bool]:
+    """A mask is done by the model or around it; it is never dropped, whatever the policy.
+
+    `drawn` is the size that the first image is made into, and a native mask with it.
+    """
     first = request.images[0] if request.images else None
     if request.mask is None:
         required = first is not None and not first.has_alpha and bool(spec.inputs and spec.inputs.mask_required)
@@ -182,15 +185,17 @@ def mask(request: ImageRequest, spec: ModelSpec) -> Judgement[bool]:
         message = "'mask' has no transparent pixel: transparent means edit here."
         return Judgement(value=False, decision=rejected("mask", message, code="invalid_mask"))
     if spec.mask is Mask.NATIVE:
-        return Judgement(value=False, decision=_native(request.mask, spec))
+        return Judgement(value=False, decision=_native(request.mask, spec, drawn))
     if spec.mask is Mask.EMULATED and "mask" not in request.forbid_emulation:
         return Judgement(value=True, decision=became("mask", Fate.EMULATED))
     message = f"{quoted(spec.id)} does not support masks."
     return Judgement(value=False, decision=rejected("mask", message, code="unsupported_parameter"))
 
 
-def _native(mask: InputImage, spec: ModelSpec) -> Decision:
-    """The model's own mask: as it is, or with its alpha in a channel of eight bits where only that is read."""
+def _native(mask: InputImage, spec: ModelSpec, drawn: Size | None) -> Decision:
+    """The model's own mask: as it is, or of its image's new size, or with its alpha in a channel of eight bits."""
+    if drawn is not None and drawn != mask.size:
+        return became("mask", Fate.MAPPED, str(mask.size), str(drawn))
     if plain_mask(mask, spec.inputs or Inputs()):
         return honoured("mask")
     return became("mask", Fate.MAPPED, "palette" if mask.indexed else "deep", "rgba")

@@ -60,8 +60,8 @@ class ImageCount:
 class Inputs:
     """What input images an edit takes. Bytes are of one image; `square` is DALL-E 2's rule.
 
-    `indexed` says that palettes are known to be taken. With `mask_required` the model edits only where a mask, or
-    transparency of the image itself, says so.
+    `indexed` says that palettes are known to be taken, `alpha` that nothing without an alpha channel is. With
+    `mask_required` the model edits only where a mask, or transparency of the image itself, says so.
     """
 
     count: int = 1
@@ -73,6 +73,7 @@ class Inputs:
     max_elongation: float = 16384.0
     square: bool = False
     indexed: bool = False
+    alpha: bool = False
     mask_required: bool = False
 
 

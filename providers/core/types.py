@@ -147,7 +147,7 @@ class InputImage:
 
     `data` is a buffer of the received body (or of a spooled file), never a copy made for convenience.
     `width` and `height` are upright, after EXIF orientation. `deep` is more than eight bits a channel, or CMYK;
-    `indexed` pixels are places in a palette.
+    `indexed` pixels are places in a palette, or one colour of theirs stands for transparent.
     """
 
     data: bytes | memoryview = field(repr=False)

@@ -71,7 +71,8 @@ DALL_E_2: Final = ModelSpec(
     quality=standard_quality(hd=False),
     # Edits of this model have no such field (unknown_parameter); they are of the one quality there is.
     edit_quality=replace(standard_quality(hd=False), sent=False),
-    inputs=Inputs(count=1, max_bytes=4_000_000, formats=(ImageFormat.PNG,), square=True),
+    # "format must be in ['RGBA', 'LA', 'L'], got RGB" (sashabaranov/go-openai#188).
+    inputs=Inputs(count=1, max_bytes=4_000_000, formats=(ImageFormat.PNG,), square=True, alpha=True),
     mask=Mask.NATIVE,
     output=Output(native=ResponseFormat.URL),
     prices=_dalle({"1024x1024": 0.02, "512x512": 0.018, "256x256": 0.016}),

@@ -38,7 +38,7 @@ from tests.upstreams.images import mask_png, pixels, png
 from tests.upstreams.multipart import parse
 from tests.upstreams.openai import OpenAIStandIn
 
-SOURCE = sent(png(64, 64, (0, 0, 200)))
+SOURCE = sent(png(64, 64, (0, 0, 200), alpha=255))
 MASK = sent(mask_png(64, 64, (0, 0, 32, 64)), "mask")
 GPT = row(MODELS, "gpt-image-2")
 TEXT = call(GPT)

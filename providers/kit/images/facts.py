@@ -18,7 +18,7 @@ class ImageFacts:
     """What an image's headers say.
 
     `width` and `height` in pixels as stored, `bytes` the length of the whole buffer, `trailing` of what stands after
-    the image's end in it. `indexed` pixels are places in a palette.
+    the image's end in it. `indexed` pixels are places in a palette, or one colour of theirs stands for transparent.
     """
 
     format: ImageFormat

@@ -48,7 +48,7 @@ def inspect(view: memoryview) -> ImageFacts:
         has_alpha=bool(colour & _ALPHA) or b"tRNS" in seen,
         animated=int.from_bytes(seen.get(b"acTL", view[:0])[:4]) > 1,
         deep=depth == _DEEP,
-        indexed=colour == _PALETTE,
+        indexed=colour == _PALETTE or b"tRNS" in seen,
         orientation=orientation(seen.get(b"eXIf", view[:0])),
         bytes=len(view),
         trailing=len(view) - chunks[-1][2],

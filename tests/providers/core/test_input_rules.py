@@ -12,7 +12,7 @@ from providers.core.fate import Fate
 from providers.core.plan import plan
 from providers.core.sizes import FollowsInput, OfInput, PixelSizes, SizeRule
 from providers.core.spec import ImageCount, Inputs, ModelSpec, PromptLimit
-from providers.core.types import ImageFormat, ImageRequest, InputImage, Operation, Size
+from providers.core.types import ImageFormat, ImageRequest, InputImage, Operation, Policy, Size
 
 SPEC = ModelSpec(
     id="editor",
@@ -69,6 +69,24 @@ def test_an_unused_prompt_is_reported() -> None:
         assert [(fate.param, fate.fate) for fate in made.fates if fate.param == "prompt"] == [
             ("prompt", Fate.DEFAULTED)
         ]
+
+
+def test_each_change_of_an_image_is_told() -> None:
+    """One that becomes smaller does not hide that it, or another one, is re-encoded; equal changes are told once."""
+    photo = replace(picture(200, 100), format=ImageFormat.JPEG)
+    palette = replace(picture(20, 20), indexed=True, has_alpha=True)
+    spec = replace(SPEC, inputs=Inputs(count=4, max_pixels=10_000, formats=(ImageFormat.PNG,), alpha=True))
+    wish = ImageRequest(
+        operation=Operation.EDIT,
+        prompt="x",
+        images=(photo, palette, picture(20, 20), palette),
+        policy=Policy.LENIENT,
+    )
+    made = plan(wish, spec)
+    told = [(change.asked, change.used) for change in made.adjustments if change.param == "image"]
+
+    assert told == [("200x100", "141x70"), ("jpeg", "png"), ("palette", "png"), ("rgb", "rgba")]
+    assert all(fit and fit.shrinks for fit in made.fits)
 
 
 class Doubled(FollowsInput):

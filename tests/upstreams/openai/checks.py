@@ -55,7 +55,7 @@ def check_edit(wish: Wish, rules: Rules) -> None:
     _check_fidelity(wish, rules)
     _check_images(wish, rules)
     if wish.mask is not None:
-        _check_mask(wish)
+        _check_mask(wish, rules)
 
 
 def _check_fields(wish: Wish, rules: Rules, known: frozenset[str]) -> None:
@@ -140,26 +140,26 @@ def _check_images(wish: Wish, rules: Rules) -> None:
     for picture in wish.images:
         _check_bytes(picture, rules.image_below)
         image = picture.opened()
-        _check_mode(picture, image.mode)
+        _check_mode(picture, image.mode, rules)
         if not rules.gpt and (image.format != "PNG" or image.width != image.height):
             raise image_user_error("The image must be a square PNG.", "invalid_image_file", picture.param)
 
 
-def _check_mode(picture: Picture, mode: str) -> None:
-    """No palettes: seen of the DALL-E edits (sashabaranov/go-openai#188), unverified for GPT models."""
-    if mode == "P":
+def _check_mode(picture: Picture, mode: str, rules: Rules) -> None:
+    """No palettes, and for DALL-E no plain RGB (sashabaranov/go-openai#188); palettes: unverified for GPT models."""
+    if mode == "P" or (mode == "RGB" and not rules.gpt):
         message = f"Invalid input image - format must be in ['RGBA', 'LA', 'L'], got {mode}."
         raise image_user_error(message, "invalid_image_file", picture.param)
 
 
-def _check_mask(wish: Wish) -> None:
+def _check_mask(wish: Wish, rules: Rules) -> None:
     """PNG below 4 MB with an alpha channel, as large as the first image (the code is unverified)."""
     if wish.mask is None:
         return
     _check_bytes(wish.mask, 4 * MB)
     mask = wish.mask.opened()
     first = wish.images[0].opened()
-    _check_mode(wish.mask, mask.mode)
+    _check_mode(wish.mask, mask.mode, rules)
     if mask.format != "PNG" or not mask.has_transparency_data:
         message = "The mask must be a PNG with an alpha channel."
         raise image_user_error(message, "invalid_image_file", "mask")
