@@ -16,18 +16,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.errors import Overloaded
 from app.ledger.protocol import Entry, LedgerWatch, Past, State
+from app.ledger.rows import Change, opened, settled
 from app.ledger.tables import instances, requests
-from app.ledger.writer import writer
+from app.ledger.writer import Unwritten, writer
 from providers.kit.clock import Clock
 
 HEARTBEAT_SECONDS: Final = 10.0
 DEAD_SECONDS: Final = 60.0
 FORGOTTEN_SECONDS: Final = 86_400.0
 AGAIN_SECONDS: Final = 0.5
+SETTLE_SECONDS: Final = 0.01
 GROUP: Final = 256
-COLUMNS: Final = tuple(column.name for column in fields(Entry))
 
-Job = tuple[str, dict[str, Any], "asyncio.Future[None] | None"]
+Job = tuple[Change, "asyncio.Future[None] | None"]
 
 
 class SQLLedger:
@@ -52,13 +53,16 @@ class SQLLedger:
         self._watch = watch
         self._dead_seconds = dead_seconds
         self._writer = writer(engine)
-        self._jobs: asyncio.Queue[Job | None] = asyncio.Queue()
+        self._jobs: list[Job] = []
+        self._due = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None
+        self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def waiting(self) -> int:
         """How many rows wait to be written."""
-        return self._jobs.qsize()
+        return len(self._jobs)
 
     async def start(self) -> None:
         """Begin to write, to beat, and to sweep after instances that died."""
@@ -67,17 +71,19 @@ class SQLLedger:
 
     async def open(self, entry: Entry) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._jobs.put_nowait(("open", self._row(entry), done))
+        self._jobs.append((self._opened(entry), done))
+        self._due.set()
         await done
 
     async def settle(self, entry: Entry) -> None:
-        self._jobs.put_nowait(("settle", self._row(entry), None))
+        self._soon(settled(entry))
 
     async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
-        values: dict[str, Any] = {"document": document} if document is not None else {}
+        values: dict[str, object] = {"document": document} if document is not None else {}
         if handed:
             values["handed"] = True
-        self._jobs.put_nowait(("settle", {"request_id": request_id, **values}, None))
+        if values:
+            self._soon(Change(tuple(values), tuple(values.values()), request_id))
 
     async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
         names = [column.name for column in fields(Past)]
@@ -131,7 +137,8 @@ class SQLLedger:
 
     async def close(self) -> None:
         if self._tasks:
-            await self._jobs.put(None)
+            self._closed = True
+            self._due.set()
             await self._tasks[0]
             self._tasks[1].cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -151,36 +158,51 @@ class SQLLedger:
             self._watch.swept(changed.rowcount)
         return changed.rowcount
 
+    def _soon(self, change: Change) -> None:
+        """Nobody waits for it: it goes with the next row that somebody waits for, or alone a moment later."""
+        self._jobs.append((change, None))
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._due.set)
+
     async def _write(self) -> None:
         """Until closed. Settlements that failed go first in the next group: what was paid is never dropped."""
         owed: list[Job] = []
-        open_ = True
-        while open_:
-            group = owed
+        while owed or self._jobs or not self._closed:
             if owed:
                 await self._clock.sleep(AGAIN_SECONDS)
             else:
-                group, open_ = ([first], True) if (first := await self._jobs.get()) else ([], False)
-            while open_ and len(group) < GROUP and not self._jobs.empty():
-                job = self._jobs.get_nowait()
-                group, open_ = ([*group, job], True) if job else (group, False)
+                await self._due.wait()
+            group = self._next(owed)
             owed = await self._commit(group) if group else []
+            if self._closed and owed:
+                return
+
+    def _next(self, owed: list[Job]) -> list[Job]:
+        """What is owed, and what came since, up to a group."""
+        self._due.clear()
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        count = GROUP - len(owed)
+        group = [*owed, *self._jobs[:count]]
+        del self._jobs[:count]
+        if self._jobs or self._closed:
+            self._due.set()
+        return group
 
     async def _commit(self, group: Sequence[Job]) -> list[Job]:
         """Write a group in one transaction; returns what is to be tried again."""
         failure: Overloaded | None = None
         try:
-            await self._writer.commit(
-                [row for kind, row, _ in group if kind == "open"], [row for kind, row, _ in group if kind == "settle"]
-            )
-        except (SQLAlchemyError, OSError, TimeoutError):
+            await self._writer.commit([change for change, _ in group])
+        except Unwritten:
             failure = Overloaded("The ledger cannot be written now.")
             if self._watch:
                 self._watch.unwritten(len(group))
-        for _, _, done in group:
+        for _, done in group:
             if done is not None and not done.done():
                 done.set_exception(failure) if failure else done.set_result(None)
-        return [job for job in group if job[0] == "settle"] if failure else []
+        return [job for job in group if job[1] is None] if failure else []
 
     async def _live(self) -> None:
         """Beat and sweep. After a database that was away others may be late to beat: they get their time first."""
@@ -207,16 +229,8 @@ class SQLLedger:
             return func.extract("epoch", func.clock_timestamp())
         return self._clock.time()
 
-    def _row(self, entry: Entry) -> dict[str, Any]:
-        row: dict[str, Any] = {name: getattr(entry, name) for name in COLUMNS}
-        row["state"] = entry.state.value
-        row["links"] = list(entry.links)
-        row["instance"] = self.instance
-        if entry.end_user:
-            row["end_user"] = self._user(entry.end_user)
-        for name in ("end_user", "model_asked", "upstream_request_id"):
-            row[name] = row[name][:200] if row[name] else row[name]
-        return row
+    def _opened(self, entry: Entry) -> Change:
+        return opened(entry, self._user(entry.end_user) if entry.end_user else entry.end_user, self.instance)
 
     def _user(self, name: str) -> str:
         """An end user as the rows hold it."""

@@ -211,12 +211,12 @@ async def test_the_ledger_tells_what_it_could_not_write_and_what_it_swept(data_d
     clock = SystemClock()
     dead = SQLLedger(database, clock)
     ledger = SQLLedger(database, clock, watch=telemetry)
-    await ledger._commit([("open", dead._row(entry("left")), None)])  # noqa: SLF001 - a row of a gateway that died at once
+    await ledger._commit([(dead._opened(entry("left")), None)])  # noqa: SLF001 - a row of a gateway that died at once
     assert await ledger.sweep() == 1
     await database.dispose()
     with contextlib.closing(sqlite3.connect(data_dir / "pinhole.db")) as plain:
         plain.execute("DROP TABLE requests")
-    await ledger._commit([("open", ledger._row(entry("lost")), None)])  # noqa: SLF001 - without the half second's wait
+    await ledger._commit([(ledger._opened(entry("lost")), None)])  # noqa: SLF001 - without the half second's wait
     await database.dispose()
 
     text = telemetry.metrics.text().decode()
