@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Any, Final
 
 from app.delivery import Delivered
@@ -20,6 +21,7 @@ from providers.core.types import Size
 
 HEADER_BYTES: Final = 2048
 INTEGERS: Final = 10**15  # RFC 9651, 3.3.1: at most fifteen digits
+SHOWN: Final = (Unit.REQUESTS, Unit.IMAGES)
 _TOKEN = re.compile(r"[a-z*][a-z0-9_.*-]{0,63}")
 
 
@@ -168,8 +170,13 @@ def lifecycle(route: Route) -> dict[str, str]:
     if since := spec.deprecated_on or spec.retired_on:
         found["deprecation"] = f"@{_midnight(since)}"
     if spec.retired_on:
-        found["sunset"] = spec.retired_on.strftime("%a, %d %b %Y 00:00:00 GMT")
+        found["sunset"] = _sunset(spec.retired_on)
     return found
+
+
+@lru_cache(maxsize=64)
+def _sunset(day: date) -> str:
+    return day.strftime("%a, %d %b %Y 00:00:00 GMT")
 
 
 def _midnight(day: date) -> int:
@@ -178,17 +185,21 @@ def _midnight(day: date) -> int:
 
 def limits(standings: tuple[Standing, ...]) -> dict[str, str]:
     """`x-ratelimit-*` of the tightest limit in force, and IETF's `RateLimit`; nothing where there is none."""
+    tightest: dict[Unit, Standing] = {}
+    for standing in standings:
+        known = tightest.get(standing.unit)
+        if known is None or standing.remaining < known.remaining:
+            tightest[standing.unit] = standing
     found: dict[str, str] = {}
     policies, states = [], []
-    for unit in (Unit.REQUESTS, Unit.IMAGES):
-        mine = [standing for standing in standings if standing.unit is unit]
-        if mine:
-            tightest = min(mine, key=lambda standing: standing.remaining)
-            remaining, reset = int(tightest.remaining), -int(-tightest.reset // 1)
-            found[f"x-ratelimit-limit-{unit}"] = f"{tightest.limit:g}"
+    for unit in SHOWN:
+        if unit in tightest:
+            standing = tightest[unit]
+            most, remaining, reset = f"{standing.limit:g}", int(standing.remaining), -int(-standing.reset // 1)
+            found[f"x-ratelimit-limit-{unit}"] = most
             found[f"x-ratelimit-remaining-{unit}"] = str(remaining)
             found[f"x-ratelimit-reset-{unit}"] = str(reset)
-            policies.append(f'"{unit}";q={tightest.limit:g};w=60')
+            policies.append(f'"{unit}";q={most};w=60')
             states.append(f'"{unit}";r={remaining};t={reset}')
     if states:
         # draft-ietf-httpapi-ratelimit-headers-10, structured fields.

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
+from starlette.types import Message, Receive
 
 from app.errors import BadInput, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from providers.core.errors import InvalidRequest, Violation
+from providers.core.http import Buffer
 from providers.kit.lift import LiftError, lift
-from providers.kit.room import Memory, Room
+from providers.kit.room import SMALL, Memory, Room
 
 GENERATION_BYTES: Final = 2**20
 IMAGE_BYTES: Final = 50_000_000
@@ -28,6 +31,8 @@ IMAGE_FIELDS: Final = frozenset({"image", "image[]", "images", "images[]"})
 JSON_TYPE: Final = "application/json"
 FORM_TYPE: Final = "multipart/form-data"
 MEMORY: Final = Memory()
+# The only way in which half a character comes into a text: bytes that are not UTF-8 are no JSON.
+_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +73,9 @@ async def chunks(request: Request, limit: int, pace: Pace = PACE) -> AsyncIterat
     started = asyncio.get_running_loop().time()
     more = True
     while more:
-        try:
-            async with asyncio.timeout_at(started + pace.due(size)):
-                message = await request.receive()
-        except TimeoutError:
-            raise RequestTimeout(f"The body came too slowly: {size} bytes in {pace.due(size):.0f} seconds.") from None
+        message = at_once(request.receive)
+        if message is None:
+            message = await _within(request.receive, started, pace, size)
         if message["type"] == "http.disconnect":
             raise BadInput("The connection ended before the body was complete.")
         chunk, more = message.get("body", b""), message.get("more_body", False)
@@ -81,6 +84,25 @@ async def chunks(request: Request, limit: int, pace: Pace = PACE) -> AsyncIterat
             raise PayloadTooLarge(f"The body has more than {limit} bytes.")
         if chunk:
             yield chunk
+
+
+def at_once(receive: Receive) -> Message | None:
+    """What a server has for us already; None where it would have to be waited for."""
+    asking = receive()
+    try:
+        asking.send(None)  # type: ignore[attr-defined]  # starlette says Awaitable; servers give coroutines
+    except StopIteration as answer:
+        return cast("Message", answer.value)
+    asking.close()  # type: ignore[attr-defined]  # as above
+    return None
+
+
+async def _within(receive: Receive, started: float, pace: Pace, size: int) -> Message:
+    try:
+        async with asyncio.timeout_at(started + pace.due(size)):
+            return await receive()
+    except TimeoutError:
+        raise RequestTimeout(f"The body came too slowly: {size} bytes in {pace.due(size):.0f} seconds.") from None
 
 
 async def read_json(request: Request, limit: int, pace: Pace = PACE, *, also: str = "", room: Room = MEMORY) -> Any:
@@ -92,20 +114,32 @@ async def read_json(request: Request, limit: int, pace: Pace = PACE, *, also: st
         given = media_type(request) or "no content type"
         wanted = f"{JSON_TYPE} or {also}" if also else JSON_TYPE
         raise UnsupportedMediaType(f"The body must be {wanted}; {given[:100]} was sent.")
-    with room.body() as body:
-        async for chunk in chunks(request, limit, pace):
-            body.write(chunk)
-        received = body.whole()
+    received = await _received(request, limit, pace, room)
     try:
         document = lift(received)
-        for text in _texts(document):
-            text.encode()
+        if _HALF.search(received):
+            for text in _texts(document):
+                text.encode()
     except LiftError as error:
         raise BadInput(f"The body is not valid JSON: {error}.", code="invalid_json") from None
     except UnicodeEncodeError:
         message = "The body is not valid JSON: half a surrogate pair is no character."
         raise BadInput(message, code="invalid_json") from None
     return document
+
+
+async def _received(request: Request, limit: int, pace: Pace, room: Room) -> Buffer:
+    """The whole body; room is for what is not small."""
+    small = b""
+    with room.body() as body:
+        async for chunk in chunks(request, limit, pace):
+            if not body and len(small) + len(chunk) <= SMALL:
+                small += chunk
+                continue
+            body.write(small)
+            body.write(chunk)
+            small = b""
+        return body.whole() if body else small
 
 
 def _texts(node: Any) -> Iterator[str]:

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -61,9 +60,9 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                found = MutableHeaders(scope=message)
-                found["x-request-id"] = request_id
-                found.setdefault("openai-processing-ms", str(round((time.perf_counter() - started) * 1000)))
+                taken = round((time.perf_counter() - started) * 1000)
+                more = (b"x-request-id", request_id.encode()), (b"openai-processing-ms", b"%d" % taken)
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         try:

@@ -28,6 +28,13 @@ Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "
 LARGEST: Final = 10**15 - 1
 Whole = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
 NOT_SERVED: Final = ("svg", "markup", "frame_count", "frame_duration_ms")
+KNOWN: Final = {
+    Operation.GENERATE: frozenset(NOT_SERVED),
+    Operation.EDIT: frozenset((*NOT_SERVED, "images", "mask")),
+}
+# Plain words: an Enum's own look-up is a chain of calls.
+_RESPONSE_FORMATS: Final[Mapping[str | None, ResponseFormat]] = {form.value: form for form in ResponseFormat}
+_OUTPUT_FORMATS: Final[Mapping[str | None, ImageFormat]] = {form.value: form for form in ImageFormat}
 OPTIONS: Final = (
     "style",
     "moderation",
@@ -160,8 +167,9 @@ def image_request(
     forbid_emulation: frozenset[str] = frozenset(),
 ) -> ImageRequest:
     """The caller's wish as one frozen value."""
-    options = {name: value for name in OPTIONS if (value := getattr(fields, name)) is not None and value != ""}
-    known = {*NOT_SERVED, *(("images", "mask") if operation is Operation.EDIT else ())}
+    sent = vars(fields)
+    options = {name: value for name in OPTIONS if (value := sent[name]) is not None and value != ""}
+    known = KNOWN[operation]
     return ImageRequest(
         operation=operation,
         prompt=fields.prompt or "",
@@ -172,8 +180,8 @@ def image_request(
         quality=fields.quality,
         options=options,
         unknown=tuple(k for k, v in (fields.model_extra or {}).items() if v is not None and k not in known),
-        response_format=ResponseFormat(fields.response_format) if fields.response_format else None,
-        output_format=ImageFormat(fields.output_format) if fields.output_format else None,
+        response_format=_RESPONSE_FORMATS.get(fields.response_format),
+        output_format=_OUTPUT_FORMATS.get(fields.output_format),
         output_compression=fields.output_compression,
         background=fields.background,
         stream=bool(fields.stream),

@@ -17,28 +17,34 @@ SEPARATORS = (",", ":")
 def encode(body: JSON | Form, boundary: str = "") -> tuple[str, list[Buffer]]:
     """The content type and the buffers of a body, in order. `boundary` is random unless a test fixes it."""
     if isinstance(body, JSON):
-        return "application/json", list(_json(body.document))
+        return "application/json", _json(body.document)
     boundary = boundary or f"pinhole-{token()}"
     return f"multipart/form-data; boundary={boundary}", list(_form(body, boundary))
 
 
-def _json(document: Mapping[str, Any]) -> Iterator[Buffer]:
+def _json(document: Mapping[str, Any]) -> list[Buffer]:
     images: list[Inline] = []
-    # A space cannot stand unescaped in base64 and the token is random: the marker is found where it was put only.
-    marker = f"<{token()}>"
+    marker = ""
 
     def place(value: object) -> str:
+        nonlocal marker
         if not isinstance(value, Inline):
             raise TypeError(f"{type(value).__name__} has no JSON form")
         images.append(value)
+        # A space cannot stand unescaped in base64 and the token is random: it is found where it was put only.
+        marker = marker or f"<{token()}>"
         return marker
 
     text = json.dumps(document, ensure_ascii=False, separators=SEPARATORS, default=place, allow_nan=False)
-    pieces = text.encode(errors="replace").split(marker.encode())  # half a surrogate pair is no reason to lose all
+    whole = text.encode(errors="replace")  # half a surrogate pair is no reason to lose all
+    if not images:
+        return [whole]
+    pieces = whole.split(marker.encode())
+    buffers: list[Buffer] = []
     for piece, image in zip(pieces, images, strict=False):
-        yield piece + image.prefix.encode()
-        yield image.base64 if image.base64 is not None else pybase64.b64encode(image.data)
-    yield pieces[-1]
+        buffers.append(piece + image.prefix.encode())
+        buffers.append(image.base64 if image.base64 is not None else pybase64.b64encode(image.data))
+    return [*buffers, pieces[-1]]
 
 
 def _form(form: Form, boundary: str) -> Iterator[Buffer]:

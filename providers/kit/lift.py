@@ -100,13 +100,14 @@ def lift(body: bytes | bytearray | memoryview, *, threshold: int = THRESHOLD, te
     if threshold < 1:
         raise ValueError("threshold must be positive")
     view = memoryview(body).toreadonly().cast("B")
-    prefix = f"lifted-{token()}-"  # no sender can know it
+    prefix = ""
     handles: dict[str, Lifted] = {}
     pieces: list[memoryview | bytes] = []
     end = 0
     for start, stop in _spans(_searchable(view), len(view), threshold):
         handle = _read(view, start, stop)
         if handle is not None:
+            prefix = prefix or f"lifted-{token()}-"  # no sender can know it
             name = f"{prefix}{len(handles)}"
             handles[name] = handle
             pieces += (view[end:start], name.encode())
@@ -114,7 +115,11 @@ def lift(body: bytes | bytearray | memoryview, *, threshold: int = THRESHOLD, te
     pieces.append(view[end:])
     if sum(map(len, pieces)) > text_limit:
         raise LiftError(f"more than {text_limit} bytes of JSON besides valid base64 strings")
-    return _place(_parse(b"".join(pieces)), handles, 0)
+    rest = b"".join(pieces)
+    document = _parse(rest)
+    if not handles and rest.count(b"[") + rest.count(b"{") <= MAX_DEPTH:
+        return document  # there is nothing to place, and too few brackets to be too deep
+    return _place(document, handles, 0)
 
 
 class _Window:
