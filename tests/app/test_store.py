@@ -1,17 +1,18 @@
-"""One contract for every store: the local disk, and buckets over HTTP: S3 (moto's server), Azure (its emulator)."""
+"""One contract for every store: the disk, and buckets over HTTP: S3 (moto), Azure (Azurite), Google (a stand-in)."""
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import obstore
 import pytest
-from obstore.store import AzureStore, S3Store
+from obstore.store import AzureStore, GCSStore, S3Store
 
 from app.config import Config, Storage
 from app.errors import RangeNotSatisfiable
@@ -24,6 +25,7 @@ from app.store.protocol import DOCUMENT_SECONDS
 from providers.core.types import ImageFormat
 from providers.kit.clock import Clock, SystemClock
 from tests.app import azure
+from tests.app.gcs import GoogleStorage
 from tests.app.s3 import BUCKET, s3, served, variables
 
 TTL = 3600.0
@@ -48,7 +50,7 @@ class Storages:
     url: str
     folder: Path
     environ: Mapping[str, str] = field(default_factory=dict)
-    bucket: S3Store | AzureStore | None = None
+    bucket: S3Store | AzureStore | GCSStore | None = None
 
     def open(self, clock: Clock | None = None) -> ImageStore:
         """Another gateway's view of it."""
@@ -72,13 +74,23 @@ def azure_port() -> Iterator[int]:
         yield port
 
 
-@pytest.fixture(params=["disk", "bucket", "azure"])
+@pytest.fixture(scope="module")
+def google() -> Iterator[GoogleStorage]:
+    """One stand-in for the module."""
+    with GoogleStorage() as server:
+        yield server
+
+
+@pytest.fixture(params=["disk", "bucket", "azure", "google"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storages:
     """Each storage, empty."""
     folder = tmp_path / "images"
     if request.param == "disk":
         return Storages(f"file://{folder}", folder)
     prefix = f"deep/{tmp_path.name}"
+    if request.param == "google":
+        server: GoogleStorage = request.getfixturevalue("google")
+        return Storages(f"gs://{BUCKET}/{prefix}", folder, server.variables(), _google(server, prefix))
     if request.param == "azure":
         port: int = request.getfixturevalue("azure_port")
         container = _container(port, prefix)
@@ -95,6 +107,16 @@ def _bucket(port: int, prefix: str | None = None) -> S3Store:
         region="us-east-1",
         access_key_id="made-up",
         secret_access_key="made-up",
+        client_options={"allow_http": True, "proxy_excludes": "127.0.0.1"},
+        retry_config={"max_retries": 0},
+    )
+
+
+def _google(server: GoogleStorage, prefix: str, account: str | None = None) -> GCSStore:
+    return GCSStore(
+        BUCKET,
+        prefix=prefix,
+        service_account_key=account or server.account,
         client_options={"allow_http": True, "proxy_excludes": "127.0.0.1"},
         retry_config={"max_retries": 0},
     )
@@ -232,6 +254,51 @@ async def test_a_bucket_that_is_away_is_an_error_with_a_name() -> None:
     with pytest.raises(StoreError):
         await store.get("ab" * 16 + ".png")
     assert await store.sweep() == 0
+
+
+async def test_what_google_is_asked_for(google: GoogleStorage, tmp_path: Path) -> None:
+    """One request for each thing to do: the object whole and typed, its head, its slice, its end, its listing."""
+    prefix, begun = f"wire/{tmp_path.name}", len(google.exchanges)
+    store = BucketStore(_google(google, prefix), SystemClock(), TTL)
+    name = await store.put(memoryview(PICTURE), ImageFormat.JPEG)
+    await whole(store, name, 1000, 2000)
+    await BucketStore(_google(google, prefix), Later(TTL + 1), TTL).sweep()
+    put, head, get, listed, delete = google.exchanges[begun:]
+    target = f"/{BUCKET}/{quote(f'{prefix}/{name[:2]}/{name}', safe='_~-').replace('.', '%2E')}"
+
+    assert (put.method, put.body, put.header("content-type")) == ("PUT", PICTURE, "image/jpeg")
+    assert put.header("content-length") == str(len(PICTURE))
+    assert (head.method, get.method, get.header("range")) == ("HEAD", "GET", "bytes=1000-1999")
+    assert (listed.method, listed.query) == ("GET", {"list-type": ["2"], "prefix": [f"{prefix}/"]})
+    assert delete.method == "DELETE"
+    assert {unquote(each.path) for each in (put, head, get, delete)} == {unquote(target)}
+    assert google.things.keys().isdisjoint({f"{prefix}/{name[:2]}/{name}"})
+
+
+async def test_google_refuses_a_key_that_is_not_its_own(google: GoogleStorage) -> None:
+    """An account whose key is not known there is an error with a name, at keeping and at looking up."""
+    with GoogleStorage() as other:
+        forged = {**json.loads(google.account), "private_key": json.loads(other.account)["private_key"]}
+    store = BucketStore(_google(google, "forged", json.dumps(forged)), SystemClock(), TTL)
+
+    with pytest.raises(StoreError, match="the bucket"):
+        await store.put(b"x", ImageFormat.PNG)
+    with pytest.raises(StoreError):
+        await store.get("ab" * 16 + ".png")
+    assert not any(key.startswith("forged/") for key in google.things)
+
+
+async def test_two_gateways_sweep_one_google_bucket(google: GoogleStorage, tmp_path: Path) -> None:
+    """What another gateway removed first is 404 there, and no sweep is ended by it: in the end all is gone."""
+    prefix = f"twice/{tmp_path.name}"
+    names = [
+        await BucketStore(_google(google, prefix), SystemClock(), TTL).put(b"x", ImageFormat.PNG) for _ in range(9)
+    ]
+    sweepers = [BucketStore(_google(google, prefix), Later(TTL + 1), TTL) for _ in range(2)]
+    for _ in names:
+        await asyncio.gather(*(sweeper.sweep() for sweeper in sweepers))
+
+    assert not any(name in key for key in google.things for name in names)
 
 
 def test_every_gateway_serves_every_link(storage: Storages, tmp_path: Path) -> None:
