@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Final
 
 from app.config import Capacity as Bounds
@@ -84,18 +83,23 @@ class Gate:
         """How many wait."""
         return len(self._queue)
 
-    @asynccontextmanager
-    async def passed(self, amount: int, seconds: float | None) -> AsyncIterator[None]:
-        """Inside, `amount` is held. Raises Overloaded after `seconds` of waiting; None: waits on."""
+    def passed(self, amount: int, seconds: float | None) -> Passage:
+        """Inside of it `amount` is held. Raises Overloaded after `seconds` of waiting; None: waits on."""
+        return Passage(self, amount, seconds)
+
+    async def enter(self, amount: int, seconds: float | None) -> int:
+        """Take it, or wait for it; returns what `leave` gives back. Raises Overloaded."""
         amount = min(amount, self.limit)
         if amount and (self._queue or self.held + amount > self.limit):
             await self._wait(amount, seconds)
         else:
             self.held += amount
-        try:
-            yield
-        finally:
-            self._give(amount)
+        return amount
+
+    def leave(self, amount: int) -> None:
+        """Give back what `enter` took."""
+        self.held -= amount
+        self._call()
 
     async def _wait(self, amount: int, seconds: float | None) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -110,20 +114,16 @@ class Gate:
             if sleeper:
                 sleeper.cancel()
             if not entered:
-                self._leave(place)
+                self._forget(place)
         if not entered:
             raise Overloaded("The gateway has no room for this request now.", retry_after=RETRY_SECONDS)
 
-    def _leave(self, place: tuple[int, asyncio.Future[None]]) -> None:
+    def _forget(self, place: tuple[int, asyncio.Future[None]]) -> None:
         amount, turn = place
         if turn.done():  # its turn came in the moment of its cancellation
-            self._give(amount)
+            self.leave(amount)
             return
         self._queue.remove(place)
-        self._call()
-
-    def _give(self, amount: int) -> None:
-        self.held -= amount
         self._call()
 
     def _call(self) -> None:
@@ -132,6 +132,50 @@ class Gate:
             amount, turn = self._queue.popleft()
             self.held += amount
             turn.set_result(None)
+
+
+class Passage:
+    """A stay inside a gate, used with `async with`."""
+
+    __slots__ = ("_amount", "_gate", "_seconds")
+
+    def __init__(self, gate: Gate, amount: int, seconds: float | None) -> None:
+        self._gate = gate
+        self._amount = amount
+        self._seconds = seconds
+
+    async def __aenter__(self) -> None:
+        self._amount = await self._gate.enter(self._amount, self._seconds)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._gate.leave(self._amount)
+
+
+class Admission:
+    """A place in flight, and with it the room that sending the uploads takes, used with `async with`."""
+
+    __slots__ = ("_capacity", "_copies", "_seconds_to")
+
+    def __init__(self, capacity: Capacity, copies: int, seconds_to: Callable[[], float]) -> None:
+        self._capacity = capacity
+        self._copies = copies
+        self._seconds_to = seconds_to
+
+    async def __aenter__(self) -> None:
+        requests, copies = self._capacity.requests, self._capacity.copies
+        await requests.enter(1, self._seconds_to())
+        if not self._copies:
+            return
+        try:
+            self._copies = await copies.enter(self._copies, self._seconds_to())
+        except BaseException:
+            requests.leave(1)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._copies:
+            self._capacity.copies.leave(self._copies)
+        self._capacity.requests.leave(1)
 
 
 class Capacity:
@@ -145,27 +189,20 @@ class Capacity:
         self.pictures = Gate(clock, max(1, bounds.total // 8))
         self.bodies = Bytes(bounds.total, lambda: self.copies.held + self.pictures.held)
 
-    @asynccontextmanager
-    async def admitted(self, planned: Plan, until: float) -> AsyncIterator[None]:
+    def admitted(self, planned: Plan, until: float) -> Admission:
         """A place in flight, and the room that sending the uploads takes; waits for them.
 
-        Raises Overloaded after `queue_seconds`, or at `until` (the clock's `now()`).
+        Entering raises Overloaded after `queue_seconds`, or at `until` (the clock's `now()`).
         """
-        until = min(until, self._clock.now() + self._seconds)
-        async with self.requests.passed(1, self._seconds_to(until)):
-            copies = copied(planned)
-            if not copies:
-                yield
-                return
-            async with self.copies.passed(copies, self._seconds_to(until)):
-                yield
-
-    def _seconds_to(self, until: float) -> float:
-        return until - self._clock.now()
+        now = self._clock.now
+        until = min(until, now() + self._seconds)
+        return Admission(self, copied(planned), lambda: until - now())
 
 
 def copied(planned: Plan) -> int:
     """What sending the inputs may hold beside them: base64 of each (JSON bodies), pixels where they are decoded."""
+    if not planned.calls[0].images:
+        return 0
     images = (*planned.calls[0].images, *([planned.mask] if planned.mask else []))
     sent = sum(len(image.data) for image in images) * 4 // 3
     decoded = any(planned.fits) or planned.composite

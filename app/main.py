@@ -43,7 +43,7 @@ from app.store import DiskStore, ImageStore, Links
 from app.telemetry import Telemetry
 from app.telemetry.traced import Traced
 from app.telemetry.traces import tracer
-from app.telemetry.watched import UpstreamWatch, WatchedLimiter, watched_store
+from app.telemetry.watched import UpstreamWatch, WatchedLimiter, watched_entries, watched_store
 from providers import discover
 from providers.core.provider import Provider
 from providers.kit.client import Client
@@ -270,7 +270,7 @@ def _pipeline(chosen: Seams, config: Config, fetcher: Fetcher, telemetry: Teleme
     store = watched_store(chosen.store, telemetry)
     return Pipeline(
         limiter=WatchedLimiter(chosen.limiter, telemetry),
-        ledger=chosen.ledger,
+        ledger=watched_entries(chosen.ledger, telemetry),
         client=Client(
             chosen.transport,
             chosen.clock,

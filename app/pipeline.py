@@ -7,8 +7,6 @@ Each stage makes one frozen value from the one before. `run` is the way; everyth
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-
 import anyio
 
 from app.answer import Answer, Failure, delivered_adjustments
@@ -16,23 +14,20 @@ from app.capacity import Capacity
 from app.delivery import Delivered, Delivery, Sketch
 from app.errors import Overloaded, Unkept
 from app.fallback import FALLS_BACK, Way
-from app.ledger import Ledger
+from app.ledger import Entries
 from app.limiter import Limiter
 from app.registry import Route
 from app.spending import Account
 from app.telemetry import Telemetry
-from app.ticket import Ticket
-from providers.core.errors import PinholeError
-from providers.core.plan import Call, Plan, plan
+from app.ticket import Audience, Ticket
+from providers.core.errors import PinholeError, UpstreamFailure
+from providers.core.plan import Plan, plan
 from providers.core.prices import Usage
 from providers.core.provider import Completed, Partial
 from providers.kit.client import Client
 from providers.kit.clock import Clock
 from providers.kit.fanout import fan_out
-from providers.kit.journal import Journal
 from providers.kit.prepare import Prepared, prepared
-
-Make = Callable[[Ticket, Route, tuple[Call, ...], Journal], AsyncIterator[Partial | Completed]]
 
 
 class Pipeline:
@@ -42,7 +37,7 @@ class Pipeline:
         self,
         *,
         limiter: Limiter,
-        ledger: Ledger,
+        ledger: Entries,
         client: Client,
         delivery: Delivery,
         clock: Clock,
@@ -57,86 +52,63 @@ class Pipeline:
         self._telemetry = telemetry
         self._capacity = capacity
 
-    async def states(self, ticket: Ticket) -> AsyncIterator[Sketch | Answer]:
-        """The way of a request as the states it goes through; the last is its Answer. Raises PinholeError."""
-        if not ticket.request.stream:
-            yield await self.run(ticket)
-            return
-        async for state in self.stream(ticket):
-            yield state
-
-    async def run(self, ticket: Ticket) -> Answer:
-        """The images of a request. Raises PinholeError; whatever happens, the account is settled."""
-        answer: Answer | None = None
-        async for state in self._admitted(ticket, self._images):  # to its end, where the account is settled
-            answer = state if isinstance(state, Answer) else answer
-        if answer is None:
-            raise AssertionError("a way ends with its answer or its error")
-        return answer
-
-    async def stream(self, ticket: Ticket) -> AsyncIterator[Sketch | Answer]:
-        """The same way, with partial images on it: each a Sketch as it comes, last the Answer."""
-        async for state in self._admitted(ticket, self._partials):
-            yield state
-
-    async def _admitted(self, ticket: Ticket, make: Make) -> AsyncIterator[Sketch | Answer]:
-        """A place in flight, for as long as the request has a caller; what is wrong with it is told without one."""
+    async def run(self, ticket: Ticket, audience: Audience) -> Answer:
+        """The answer; partial images are told as they come. Raises PinholeError; the account is always settled."""
         first = self.plan(ticket)
         async with self._capacity.admitted(first[1], ticket.started + ticket.seconds):
-            if not ticket.wanted():
+            if not audience.waiting:
                 raise Overloaded("The caller left before its turn came.")
-            async for state in self._ways(ticket, first, make):
-                yield state
+            async with self._spend(ticket, first) as account:
+                return await self._ways(ticket, account, audience)
 
-    async def _ways(self, ticket: Ticket, first: Way, make: Make) -> AsyncIterator[Sketch | Answer]:
+    async def _ways(self, ticket: Ticket, account: Account, audience: Audience) -> Answer:
         """The model that was asked for, then its fallbacks, for as long as nothing can have been billed."""
-        ways = ticket.configured.fallbacks.ways(ticket.request, ticket.caller, first, allowed=ticket.fallback)
-        async with self._spend(ticket, ways) as account:
-            begun, done = False, False
-            while not done:
-                try:
-                    async for state in self._way(ticket, account, make):
-                        begun = True
-                        yield state
-                    done = True
-                except FALLS_BACK as error:
-                    if begun or account.paid or error.billed or not await account.turn():
-                        raise
+        while True:
+            try:
+                return await self._way(ticket, account, audience)
+            except FALLS_BACK as error:
+                if account.begun or account.paid or error.billed or not await account.turn():
+                    raise
 
-    async def _way(self, ticket: Ticket, account: Account, make: Make) -> AsyncIterator[Sketch | Answer]:
+    async def _way(self, ticket: Ticket, account: Account, audience: Audience) -> Answer:
         route, planned = account.way
         ready = await self._prepare(planned)
-        shown = 0
-        async for state in make(ticket, route, ready.calls, account.journal):
-            if isinstance(state, Partial):
-                sketch = await self._sketch(ticket, route, state)
-                shown += sketch.image is not None
-                yield sketch
-                continue
-            account.bought(state)
-            made = await self._deliver(ticket, account, state)
-            yield account.delivered(self._answer(account, ready, state, made, shown))
+        if ready.calls[0].stream and len(ready.calls) == 1:
+            return await self._streamed(ticket, account, ready, audience)
+        client, deadline, journal = self._client, self._deadline(ticket, route), account.journal
+        completed = await fan_out(
+            ready.calls, lambda call: client.perform(route.deployments, call, deadline, journal)
+        )
+        return await self._completed(ticket, account, ready, completed)
 
-    async def _images(
-        self, ticket: Ticket, route: Route, calls: tuple[Call, ...], journal: Journal
-    ) -> AsyncIterator[Partial | Completed]:
-        yield await self._call(ticket, route, calls, journal)
+    async def _streamed(self, ticket: Ticket, account: Account, ready: Prepared, audience: Audience) -> Answer:
+        route, _ = account.way
+        deadline, journal = self._deadline(ticket, route), account.journal
+        answer: Answer | None = None
+        try:
+            async for state in self._client.stream(route.deployments, ready.calls[0], deadline, journal):
+                if isinstance(state, Completed):
+                    answer = await self._completed(ticket, account, ready, state)
+                else:
+                    audience.tell(account.sketched(await self._sketch(ticket, route, state)))
+        except UpstreamFailure:
+            if answer is None:  # what comes behind the image takes nothing from it
+                raise
+        if answer is None:
+            raise AssertionError("a stream ends with its image or its error")
+        return answer
 
-    async def _partials(
-        self, ticket: Ticket, route: Route, calls: tuple[Call, ...], journal: Journal
-    ) -> AsyncIterator[Partial | Completed]:
-        if len(calls) > 1 or not calls[0].stream:
-            yield await self._call(ticket, route, calls, journal)
-            return
-        async for state in self._client.stream(route.deployments, calls[0], self._deadline(ticket, route), journal):
-            yield state
+    async def _completed(self, ticket: Ticket, account: Account, ready: Prepared, completed: Completed) -> Answer:
+        account.bought(completed)
+        made = await self._deliver(ticket, account, completed)
+        return account.delivered(self._answer(account, ready, completed, made))
 
     def plan(self, ticket: Ticket) -> tuple[Route, Plan]:
         """Resolve, validate, plan: pure, free, and all that explain needs. Raises PinholeError."""
         route = ticket.configured.registry.resolve(ticket.request, ticket.caller)
         return route, plan(ticket.request, route.spec, route.noted)
 
-    def _spend(self, ticket: Ticket, ways: tuple[Way, ...]) -> Account:
+    def _spend(self, ticket: Ticket, first: Way) -> Account:
         """One account for the request, whichever way it goes."""
         return Account(
             limiter=self._limiter,
@@ -144,7 +116,7 @@ class Pipeline:
             clock=self._clock,
             telemetry=self._telemetry,
             ticket=ticket,
-            ways=ways,
+            ways=ticket.configured.fallbacks.ways(ticket.request, ticket.caller, first, allowed=ticket.fallback),
         )
 
     async def _prepare(self, planned: Plan) -> Prepared:
@@ -152,10 +124,6 @@ class Pipeline:
         if not planned.fits:
             return Prepared(planned.calls)
         return await anyio.to_thread.run_sync(prepared, planned.calls, planned.fits)
-
-    async def _call(self, ticket: Ticket, route: Route, calls: tuple[Call, ...], journal: Journal) -> Completed:
-        deadline = self._deadline(ticket, route)
-        return await fan_out(calls, lambda call: self._client.perform(route.deployments, call, deadline, journal))
 
     async def _sketch(self, ticket: Ticket, route: Route, state: Partial) -> Sketch:
         """A partial image as the caller reads it; one that cannot be kept for its link is left out."""
@@ -195,9 +163,9 @@ class Pipeline:
         ready: Prepared,
         completed: Completed,
         made: tuple[tuple[Delivered, ...], tuple[Failure, ...]],
-        shown: int,
     ) -> Answer:
         (route, planned), (images, failures) = account.way, made
+        late = delivered_adjustments(planned, images, account.shown)
         return Answer(
             created=int(self._clock.time()),
             route=route,
@@ -206,7 +174,7 @@ class Pipeline:
             failures=failures,
             usage=completed.usage,
             resolved=completed.resolved,
-            adjustments=(*planned.adjustments, *ready.adjustments, *delivered_adjustments(planned, images, shown)),
+            adjustments=(*planned.adjustments, *ready.adjustments, *late),
             cost=real_cost(planned, len(images), completed.usage),
             attempts=account.journal.attempts,
             upstream_request_ids=tuple(account.journal.upstream_request_ids),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from app.answer import Answer, adjustments_header
+from app.delivery import Sketch
 from app.errors import QuotaExceeded, RateLimited, billed
 from app.fallback import Way
-from app.ledger import Entry, Ledger, State
+from app.ledger import Entries, Entry, State
 from app.limiter import Decision, Limiter, Scope, Spend, Standing, Unit, Used
 from app.telemetry import Telemetry
 from app.ticket import Ticket
@@ -34,7 +35,7 @@ class Account:
         self,
         *,
         limiter: Limiter,
-        ledger: Ledger,
+        ledger: Entries,
         clock: Clock,
         telemetry: Telemetry,
         ticket: Ticket,
@@ -53,6 +54,8 @@ class Account:
         self.way = ways[0]
         self.journal = Journal(patient=not self._left)
         self.standings: tuple[Standing, ...] = ()
+        self.begun = False
+        self.shown = 0
 
     @property
     def paid(self) -> bool:
@@ -69,8 +72,7 @@ class Account:
             refusal.__dict__["standings"] = decision.standings
             raise refusal
         try:
-            with self._telemetry.tracer.span("ledger.open", id=self._entry.request_id):
-                await self._ledger.open(self._entry)
+            await self._ledger.open(self._entry)
         except BaseException as error:
             # The row may be there all the same: nothing was called for it.
             now, name = self._clock.time(), type(error).__name__
@@ -106,6 +108,12 @@ class Account:
         self.standings = decision.standings if decision.allowed else self.standings
         return decision.allowed
 
+    def sketched(self, sketch: Sketch) -> Sketch:
+        """Note that the caller sees something of it, and pass it on: no other model goes on from here."""
+        self.begun = True
+        self.shown += sketch.image is not None
+        return sketch
+
     def bought(self, completed: Completed) -> None:
         """Note that it is paid for, whatever becomes of it."""
         self._bought = completed
@@ -120,24 +128,31 @@ class Account:
     ) -> None:
         if isinstance(error, PinholeError):
             error.__dict__["attempts"] = self.journal.attempts
-        state = self._state(error)
-        entry = replace(
-            self._entry,
-            state=state,
-            cost=0 if state is State.FAILED else self._entry.cost,
-            settled=self._clock.time(),
-            upstream_request_id=next(iter(self.journal.upstream_request_ids), None),
-            attempts=self.journal.attempts,
-            error=type(error).__name__ if error else "",
-            links=_links(self._bought),
-        )
+        state, answer = self._state(error), self._answer
         used = NOTHING if state is State.FAILED else Used(images=0, megapixels=0.0)
-        if self._answer is not None:
-            entry, used = _filled(entry, self._answer), _used(self._answer)
-        with self._telemetry.tracer.span("ledger.settle", id=entry.request_id, state=entry.state.value):
-            await self._ledger.settle(entry)
+        if answer is not None:
+            used = _used(answer)
+        entry = self._ended(state, type(error).__name__ if error else "")
+        await self._ledger.settle(entry)
         await self._limiter.settle(self._spend, used)
         self._telemetry.settled(entry, self.journal)
+
+    def _ended(self, state: State, error: str) -> Entry:
+        """The row as it is at the end."""
+        journal, answer = self.journal, self._answer
+        found: dict[str, Any] = {"cost": 0} if state is State.FAILED else {}
+        if answer is not None:
+            found |= _given(answer)
+        return replace(
+            self._entry,
+            state=state,
+            settled=self._clock.time(),
+            upstream_request_id=next(iter(journal.upstream_request_ids), None),
+            attempts=journal.attempts,
+            error=error,
+            links=_links(self._bought),
+            **found,
+        )
 
     def _state(self, error: BaseException | None) -> State:
         if self._answer is not None and self._answer.images:
@@ -183,16 +198,15 @@ def entry_of(ticket: Ticket, way: Way, now: float) -> Entry:
     )
 
 
-def _filled(entry: Entry, answer: Answer) -> Entry:
-    return replace(
-        entry,
-        images_delivered=len(answer.images),
-        megapixels=answer.megapixels,
-        cost=answer.cost,
-        tokens_in=answer.usage.input_tokens if answer.usage else None,
-        tokens_out=answer.usage.output_tokens if answer.usage else None,
-        adjustments=adjustments_header(answer.adjustments),
-    )
+def _given(answer: Answer) -> dict[str, Any]:
+    return {
+        "images_delivered": len(answer.images),
+        "megapixels": answer.megapixels,
+        "cost": answer.cost,
+        "tokens_in": answer.usage.input_tokens if answer.usage else None,
+        "tokens_out": answer.usage.output_tokens if answer.usage else None,
+        "adjustments": adjustments_header(answer.adjustments),
+    }
 
 
 def _used(answer: Answer) -> Used:

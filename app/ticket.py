@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from app.auth import Caller
 from app.configured import Configured
+from app.delivery import Sketch
 from providers.core.types import ImageRequest, ResponseFormat
 
 
@@ -25,7 +26,17 @@ class Ticket:
     started: float
     seconds: float
     fallback: bool = True
-    wanted: Callable[[], bool] = lambda: True  # whether anybody waits for it: else it is not begun
     label: str = ""
     fingerprint: str = ""
     idempotency: str = ""
+
+
+class Audience(Protocol):
+    """Who waits for a request."""
+
+    @property
+    def waiting(self) -> int:
+        """How many callers; without any, what has not begun does not begin."""
+
+    def tell(self, sketch: Sketch) -> None:
+        """A partial image."""

@@ -82,17 +82,21 @@ class LedgerWatch(Protocol):
         """Rows of gateways that died became unknown."""
 
 
-class Ledger(Protocol):
-    """The truth about what was spent."""
-
-    async def start(self) -> None:
-        """Begin, inside the event loop that will use it."""
+class Entries(Protocol):
+    """What a request's account needs of a ledger."""
 
     async def open(self, entry: Entry) -> None:
         """Write the row; returns when it is safe to spend."""
 
     async def settle(self, entry: Entry) -> None:
         """Write what became of it. Only noted here and written soon: a slow database holds no answer up."""
+
+
+class Ledger(Entries, Protocol):
+    """The truth about what was spent."""
+
+    async def start(self) -> None:
+        """Begin, inside the event loop that will use it."""
 
     async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
         """Write beside a row where its answer is kept, or that its caller got it. Not awaited, like settling."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -122,8 +122,8 @@ class Attendance:
         )
         marked = replace(ticket, label=record.label, fingerprint=record.fingerprint, idempotency=record.key)
 
-        def source(run: Run) -> AsyncIterator[Sketch | Answer]:
-            return self.pipeline.states(replace(marked, wanted=lambda: run.waiting > 0))
+        def source(run: Run) -> Awaitable[Answer]:
+            return self.pipeline.run(marked, run)
 
         retry = request.headers.get("x-stainless-retry-count", "0") not in {"", "0"}
         seat = await self.runs.enter(record, source, retry=retry, patience=self._left(ticket) + PATIENCE)

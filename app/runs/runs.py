@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Final
 
 from app.answer import Answer
-from app.delivery import Sketch
 from app.errors import KeyReused
 from app.kept import Kept, document, read
 from app.runs import failures
@@ -30,7 +29,7 @@ MEMORY_BYTES: Final = 256 * 2**20
 LOOK_SECONDS: Final = (0.1, 1.0)  # how often a run of another gateway is asked for: at first, and later
 WANTED_SECONDS: Final = 2.0
 
-Source = Callable[[Run], AsyncIterator[Sketch | Answer]]
+Source = Callable[[Run], Awaitable[Answer]]
 Trouble = Callable[[str, BaseException], None]
 
 
@@ -115,11 +114,7 @@ class Runs:
     async def _carry(self, run: Run, source: Source) -> None:
         """To the end, and into the books; an error that nobody foresaw leaves an unknown outcome."""
         try:
-            async for state in source(run):
-                if isinstance(state, Answer):
-                    run.answer = Kept.of(state)
-                else:
-                    run.tell(state)
+            run.answer = Kept.of(await source(run))
         except PinholeError as error:
             run.error = error
         finally:

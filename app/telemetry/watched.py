@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from app.errors import Overloaded
+from app.ledger import Entries, Entry
 from app.limiter import Decision, Limiter, Spend, Used
 from app.store import ImageStore
 from app.telemetry.metrics import Metrics
@@ -22,27 +23,24 @@ class WatchedLimiter:
     """A limiter whose decisions and leases are counted."""
 
     def __init__(self, inner: Limiter, telemetry: Telemetry) -> None:
-        self._inner = inner
+        self._inner = TracedLimiter(inner, telemetry.tracer) if telemetry.tracer.on else inner
         self._metrics = telemetry.metrics
-        self._tracer = telemetry.tracer
         self._held: dict[str, Spend] = {}
 
     async def spend(self, spend: Spend) -> Decision:
-        with self._tracer.span("limiter.spend") as span:
-            try:
-                decision = await self._inner.spend(spend)
-            except Overloaded:
-                self._metrics.decisions("unavailable").inc()
-                raise
-            self._count(spend, decision, span)
-            return decision
+        try:
+            decision = await self._inner.spend(spend)
+        except Overloaded:
+            self._metrics.decisions("unavailable").inc()
+            raise
+        self._count(spend, decision)
+        return decision
 
     async def settle(self, spend: Spend, used: Used) -> None:
         held = self._held.pop(spend.request_id, None)
         if held is not None:
             self._lease(held, -held.images)
-        with self._tracer.span("limiter.settle"):
-            await self._inner.settle(spend, used)
+        await self._inner.settle(spend, used)
 
     async def ready(self) -> bool:
         return await self._inner.ready()
@@ -50,7 +48,7 @@ class WatchedLimiter:
     async def close(self) -> None:
         await self._inner.close()
 
-    def _count(self, spend: Spend, decision: Decision, span: Span) -> None:
+    def _count(self, spend: Spend, decision: Decision) -> None:
         if decision.allowed:
             self._metrics.decisions("allowed").inc()
             if held := self._held.pop(spend.request_id, None):
@@ -62,7 +60,6 @@ class WatchedLimiter:
         scope, unit = decision.refused_scope, decision.refused_unit
         if scope is not None and unit is not None:
             self._metrics.refusals(scope.kind, unit).inc()
-            span.note(refused_scope=scope.kind, refused_unit=unit)
 
     def _lease(self, spend: Spend, images: int) -> bool:
         """Add images to the gauges of the scopes that bound them; whether there is any."""
@@ -70,6 +67,43 @@ class WatchedLimiter:
         for kind in found:
             self._metrics.leases(kind).inc(images)
         return bool(found)
+
+
+class TracedLimiter:
+    """A limiter whose decisions are spans; only there when traces are on."""
+
+    def __init__(self, inner: Limiter, tracer: Tracer) -> None:
+        self._inner = inner
+        self._tracer = tracer
+        self.ready = inner.ready
+        self.close = inner.close
+
+    async def spend(self, spend: Spend) -> Decision:
+        with self._tracer.span("limiter.spend") as span:
+            decision = await self._inner.spend(spend)
+            if decision.refused_scope is not None:
+                span.note(refused_scope=decision.refused_scope.kind, refused_unit=decision.refused_unit)
+            return decision
+
+    async def settle(self, spend: Spend, used: Used) -> None:
+        with self._tracer.span("limiter.settle"):
+            await self._inner.settle(spend, used)
+
+
+class TracedEntries:
+    """Rows whose writing is a span; only there when traces are on."""
+
+    def __init__(self, inner: Entries, tracer: Tracer) -> None:
+        self._inner = inner
+        self._tracer = tracer
+
+    async def open(self, entry: Entry) -> None:
+        with self._tracer.span("ledger.open", id=entry.request_id):
+            await self._inner.open(entry)
+
+    async def settle(self, entry: Entry) -> None:
+        with self._tracer.span("ledger.settle", id=entry.request_id, state=entry.state.value):
+            await self._inner.settle(entry)
 
 
 class WatchedStore:
@@ -146,3 +180,8 @@ class _Attempt:
 def watched_store(store: ImageStore, telemetry: Telemetry) -> ImageStore:
     """The store itself unless there are traces."""
     return WatchedStore(store, telemetry.tracer) if telemetry.tracer.on else store
+
+
+def watched_entries(entries: Entries, telemetry: Telemetry) -> Entries:
+    """The ledger itself unless there are traces."""
+    return TracedEntries(entries, telemetry.tracer) if telemetry.tracer.on else entries
