@@ -12,6 +12,7 @@ from typing import Protocol
 
 from app.config import KeyFields, Limits
 from app.errors import Unauthenticated
+from app.limiter.protocol import Scope
 from providers.core.types import Policy, ResponseFormat
 
 
@@ -28,6 +29,10 @@ class Caller:
     user_limits: Limits = field(default_factory=Limits)
     expires: datetime | None = None
     emulation: bool = True
+    scope: Scope = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scope", Scope("caller", self.id, self.limits))
 
     def may_call(self, model: str) -> bool:
         """Whether the key's model patterns match a resolved row id."""

@@ -9,7 +9,8 @@ from typing import Final
 
 from app.accounts import Accounts
 from app.auth import Caller
-from app.config import Config, Limits
+from app.config import Config
+from app.limiter.protocol import Scope
 from app.overlay import overlaid
 from app.settings import Settings, SettingsError
 from providers.core.errors import ModelNotFound, PermissionDenied
@@ -47,7 +48,7 @@ class Route:
     deployments: tuple[Deployment, ...]
     asked: str
     noted: tuple[Adjustment, ...] = ()
-    scopes: tuple[tuple[str, str, Limits], ...] = ()
+    scopes: tuple[Scope, ...] = ()
 
     @property
     def provider(self) -> str:
@@ -132,13 +133,13 @@ class Registry:
             scopes=tuple(self._scopes(spec)),
         )
 
-    def _scopes(self, spec: ModelSpec) -> Iterator[tuple[str, str, Limits]]:
+    def _scopes(self, spec: ModelSpec) -> Iterator[Scope]:
         """Whose limits a request to this model meets, besides its caller's."""
-        yield "gateway", "all callers", self._config.limits
+        yield Scope("gateway", "all callers", self._config.limits)
         if spec.id in self._config.models:
-            yield "model", spec.id, self._config.models[spec.id].limits
+            yield Scope("model", spec.id, self._config.models[spec.id].limits)
         if together := self._accounts.limits(spec):
-            yield "provider", *together
+            yield Scope("provider", *together)
 
     def _noted(self, spec: ModelSpec, asked: str) -> Iterator[Adjustment]:
         if not asked or asked in DEFAULT_ALIASES:

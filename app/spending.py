@@ -164,13 +164,13 @@ class Account:
 def spend_of(ticket: Ticket, way: Way) -> Spend:
     """What the limiter is asked for: every scope that has limits."""
     caller, (route, plan) = ticket.caller, way
-    scopes = [Scope("caller", caller.id, caller.limits)]
+    scopes = (caller.scope, *route.scopes)
     if ticket.request.end_user:
-        scopes.append(Scope("user", ticket.request.end_user, caller.user_limits, of=caller.id))
-    scopes += [Scope(kind, name, limits) for kind, name, limits in route.scopes]
+        user = Scope("user", ticket.request.end_user, caller.user_limits, of=caller.id)
+        scopes = (caller.scope, user, *route.scopes)
     return Spend(
         request_id=ticket.request_id,
-        scopes=tuple(scopes),
+        scopes=scopes,
         images=plan.n,
         megapixels=plan.megapixels,
         micro_usd=plan.cost or 0,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
+from app.config import Limits
 from app.limiter.protocol import (
     PER_MINUTE,
     Decision,
@@ -12,12 +14,10 @@ from app.limiter.protocol import (
     Spend,
     Spent,
     Standing,
-    Step,
     Unit,
     Used,
     nothing_spent,
-    settling,
-    taking,
+    used_of,
 )
 from providers.kit.clock import Clock
 
@@ -25,51 +25,178 @@ MINUTE: Final = 60.0
 DAY: Final = 86_400
 # A bucket is full to the millisecond: sums of fractions must not refuse the last of N.
 GRAIN: Final = 0.001
-BUCKETS: Final = 100_000
+BEARERS: Final = 20_000
 
-Bucket = tuple[str, Unit]
+
+class Moment:
+    """When a decision is made: the clock's `now()`, and the UTC day that its money belongs to."""
+
+    __slots__ = ("day", "now", "time")
+
+    def __init__(self, clock: Clock, day: int | None) -> None:
+        self.now = clock.now()
+        self.time = clock.time()
+        self.day = int(self.time // DAY) if day is None else day
+
+
+class Bucket:
+    """A GCRA bucket of N is one number, the theoretical arrival time: an amount a moves it by a * 60 / N seconds.
+
+    It may lie at most a minute ahead of now. A clock that went back locks nobody out for longer than a minute.
+    """
+
+    __slots__ = ("_arrival",)
+
+    def __init__(self) -> None:
+        self._arrival = 0.0
+
+    def ahead(self, now: float) -> float:
+        """Seconds that it lies ahead."""
+        if self._arrival <= now:
+            return 0.0
+        self._arrival = min(self._arrival, now + MINUTE)
+        return self._arrival - now
+
+    def wait(self, more: float, limit: float, at: Moment) -> float:
+        wait = self.ahead(at.now) + more * MINUTE / limit - MINUTE
+        return wait if wait > GRAIN else 0.0
+
+    def move(self, more: float, limit: float, at: Moment) -> None:
+        self._arrival = at.now + max(0.0, self.ahead(at.now) + more * MINUTE / limit)
+
+    def rests(self, at: Moment) -> bool:
+        return self._arrival <= at.now
+
+
+class Flying:
+    """Images in flight."""
+
+    __slots__ = ("_images",)
+
+    def __init__(self) -> None:
+        self._images = 0
+
+    def wait(self, more: float, limit: float, _: Moment) -> float:
+        return 1.0 if self._images + more > limit else 0.0
+
+    def move(self, more: float, _: float, __: Moment) -> None:
+        self._images += round(more)
+
+    def rests(self, _: Moment) -> bool:
+        return not self._images
+
+
+class Purse:
+    """Micro-dollars by UTC day, each day from the ledger's sum on."""
+
+    __slots__ = ("spent",)
+
+    def __init__(self) -> None:
+        self.spent: dict[int, int] = {}
+
+    def wait(self, more: float, limit: float, at: Moment) -> float:
+        over = self.spent[at.day] + more > limit
+        return max(1.0, (at.day + 1) * DAY - at.time) if over else 0.0  # a fallback's day may be over
+
+    def move(self, more: float, _: float, at: Moment) -> None:
+        if at.day in self.spent:
+            self.spent[at.day] += round(more)
+
+    def rests(self, at: Moment) -> bool:
+        return at.day not in self.spent
+
+
+Cell = Bucket | Flying | Purse
+"""What one scope has taken of one unit: how long until so much more fits, taking it, whether it is as good as new."""
+
+CELLS: Final[Mapping[Unit, Callable[[], Cell]]] = {
+    **dict.fromkeys(PER_MINUTE, Bucket),
+    Unit.CONCURRENT: Flying,
+    Unit.USD: Purse,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One limit of a scope, and where it stands."""
+
+    scope: Scope
+    unit: Unit
+    limit: float
+    cell: Cell
+
+
+class Bearer:
+    """A scope with a cell for each unit that was ever limited; its rules are made anew when its limits change."""
+
+    __slots__ = ("_cells", "_limits", "rules")
+
+    def __init__(self) -> None:
+        self._limits: Limits | None = None
+        self._cells: dict[Unit, Cell] = {}
+        self.rules: tuple[Rule, ...] = ()
+
+    def under(self, scope: Scope) -> tuple[Rule, ...]:
+        """The rules of these limits."""
+        if self._limits is not scope.limits:
+            self._limits = scope.limits
+            self.rules = tuple(Rule(scope, unit, limit, self._cell(unit)) for unit, limit in scope.in_force)
+        return self.rules
+
+    def rests(self, at: Moment) -> bool:
+        """Whether nothing is lost when it is forgotten."""
+        return all(cell.rests(at) for cell in self._cells.values())
+
+    def _cell(self, unit: Unit) -> Cell:
+        if unit not in self._cells:
+            self._cells[unit] = CELLS[unit]()
+        return self._cells[unit]
 
 
 class EmbeddedLimiter:
-    """GCRA per minute unit, a count of images in flight, and micro-dollars per UTC day.
-
-    A GCRA bucket of N is one number, the theoretical arrival time: an amount a moves it by a * 60 / N seconds, and
-    it may lie at most a minute ahead of now.
-    """
+    """GCRA per minute unit, a count of images in flight, and micro-dollars per UTC day."""
 
     def __init__(self, clock: Clock, spent: Spent = nothing_spent) -> None:
         self._clock = clock
         self._ledger = spent
-        self._arrival: dict[Bucket, float] = {}
-        self._flying: defaultdict[str, int] = defaultdict(int)
-        self._spent: dict[tuple[str, int], int] = {}
+        self._bearers: dict[str, Bearer] = {}
+        self._most = BEARERS
         self._granted: dict[str, tuple[Spend, int]] = {}
 
     async def spend(self, spend: Spend) -> Decision:
-        held, day = self._granted.get(spend.request_id, (None, self._day()))
-        if held == spend:
-            return Decision(allowed=True, standings=self._standings(spend))
-        await self._read(spend, day)
+        held, day = self._granted.get(spend.request_id, (None, None))
+        at = Moment(self._clock, day)
+        if held is not None and held == spend:
+            return Decision(allowed=True, standings=self._standings(spend, at))
+        await self._read(spend, at.day)
         # From here to the end nothing waits, so that no other request comes between the question and the taking.
-        steps = taking(spend, held)
-        waits = [(wait, step) for step in steps if (wait := self._wait(step, day)) > 0]
-        if waits:
-            wait, step = max(waits, key=lambda found: found[0])
+        steps = self._steps(spend, held)
+        longest, worst = 0.0, None
+        for rule, more in steps:
+            wait = rule.cell.wait(more, rule.limit, at) if more > 0 else 0.0
+            if wait > longest:
+                longest, worst = wait, rule
+        if worst is not None:
             return Decision(
                 allowed=False,
-                standings=self._standings(spend),
-                refused_scope=step.scope,
-                refused_unit=step.unit,
-                retry_after=wait,
+                standings=self._standings(spend, at),
+                refused_scope=worst.scope,
+                refused_unit=worst.unit,
+                retry_after=longest,
             )
-        self._move(steps, day)
-        self._granted[spend.request_id] = (spend, day)
-        return Decision(allowed=True, standings=self._standings(spend))
+        for rule, more in steps:
+            rule.cell.move(more, rule.limit, at)
+        self._granted[spend.request_id] = (spend, at.day)
+        return Decision(allowed=True, standings=self._standings(spend, at))
 
     async def settle(self, spend: Spend, used: Used) -> None:
         held, day = self._granted.pop(spend.request_id, (None, 0))
-        if held is not None:
-            self._move(settling(held, used), day)
+        if held is None:
+            return
+        at, final, before = Moment(self._clock, day), used_of(held, used), held.amounts
+        for rule in self._rules(held):
+            if more := final[rule.unit] - before[rule.unit]:
+                rule.cell.move(more, rule.limit, at)
 
     async def ready(self) -> bool:
         return True
@@ -79,61 +206,52 @@ class EmbeddedLimiter:
 
     def forget_money(self) -> None:
         """Read what was spent from the ledger again."""
-        self._spent.clear()
+        for bearer in self._bearers.values():
+            for rule in bearer.rules:
+                if isinstance(rule.cell, Purse):
+                    rule.cell.spent.clear()
 
     async def _read(self, spend: Spend, day: int) -> None:
         """The day's sums that are not known here, from the ledger."""
-        for scope, unit, _, _ in spend.checks():
-            if unit is Unit.USD and (scope.key, day) not in self._spent:
-                found = await self._ledger(scope, day * DAY)
-                self._spent.setdefault((scope.key, day), found)  # another request may have read it meanwhile
-        for key in [key for key in self._spent if key[1] < day - 1]:
-            del self._spent[key]
+        while (purse := self._unread(spend, day)) is not None:
+            found = await self._ledger(purse[0], day * DAY)
+            purse[1].spent.setdefault(day, found)  # another request may have read it meanwhile
+            for old in [known for known in purse[1].spent if known < day - 1]:
+                del purse[1].spent[old]
 
-    def _wait(self, step: Step, day: int) -> float:
-        """Seconds until the step fits; 0 when it fits now."""
-        more = step.amount - step.held
-        if more <= 0:
-            return 0.0
-        if step.unit is Unit.CONCURRENT:
-            return 1.0 if self._flying[step.scope.key] + more > step.limit else 0.0
-        if step.unit is Unit.USD:
-            over = self._spent[step.scope.key, day] + more > step.limit
-            return max(1.0, (day + 1) * DAY - self._clock.time()) if over else 0.0  # a fallback's day may be over
-        wait = self._ahead(step.scope, step.unit) + more * MINUTE / step.limit - MINUTE
-        return wait if wait > GRAIN else 0.0
+    def _unread(self, spend: Spend, day: int) -> tuple[Scope, Purse] | None:
+        for rule in self._rules(spend):
+            if isinstance(rule.cell, Purse) and day not in rule.cell.spent:
+                return rule.scope, rule.cell
+        return None
 
-    def _move(self, steps: list[Step], day: int) -> None:
-        now = self._clock.now()
-        for step in steps:
-            key, more = step.scope.key, step.amount - step.held
-            if step.unit in PER_MINUTE:
-                ahead = self._ahead(step.scope, step.unit) + more * MINUTE / step.limit
-                self._arrival[key, step.unit] = now + max(0.0, ahead)
-            elif step.unit is Unit.CONCURRENT:
-                self._flying[key] += round(more)
-                if not self._flying[key]:
-                    del self._flying[key]
-            elif (key, day) in self._spent:
-                self._spent[key, day] += round(more)
-        if len(self._arrival) > BUCKETS:
-            self._arrival = {bucket: at for bucket, at in self._arrival.items() if at > now}
+    def _steps(self, spend: Spend, held: Spend | None) -> list[tuple[Rule, float]]:
+        """Every limit, and how much more of it than the request holds (by a failed way) it is to hold."""
+        amounts = spend.amounts
+        steps = [(rule, amounts[rule.unit]) for rule in self._rules(spend)]
+        if held is None:
+            return steps
+        before = {id(rule.cell): (rule, held.amounts[rule.unit]) for rule in self._rules(held)}
+        found = [(rule, more - before.pop(id(rule.cell), (rule, 0.0))[1]) for rule, more in steps]
+        return [*found, *((rule, -amount) for rule, amount in before.values())]
 
-    def _ahead(self, scope: Scope, unit: Unit) -> float:
-        """Seconds that the bucket lies ahead; a clock that went back locks nobody out for longer than a minute."""
-        now, bucket = self._clock.now(), (scope.key, unit)
-        if self._arrival.get(bucket, now) > now + MINUTE:
-            self._arrival[bucket] = now + MINUTE
-        return max(0.0, self._arrival.get(bucket, now) - now)
+    def _rules(self, spend: Spend) -> list[Rule]:
+        return [rule for scope in spend.scopes for rule in self._bearer(scope.key).under(scope)]
 
-    def _standings(self, spend: Spend) -> tuple[Standing, ...]:
+    def _bearer(self, key: str) -> Bearer:
+        found = self._bearers.get(key)
+        if found is None:
+            if len(self._bearers) >= self._most:  # end users have names without end
+                at = Moment(self._clock, None)
+                self._bearers = {key: bearer for key, bearer in self._bearers.items() if not bearer.rests(at)}
+                self._most = max(BEARERS, 2 * len(self._bearers))
+            found = self._bearers[key] = Bearer()
+        return found
+
+    def _standings(self, spend: Spend, at: Moment) -> tuple[Standing, ...]:
         found = []
-        for scope, unit, limit, _ in spend.checks():
-            if unit in PER_MINUTE:
-                ahead = self._ahead(scope, unit)
-                found.append(Standing(unit, limit, max(0.0, limit * (1 - ahead / MINUTE)), ahead))
+        for rule in self._rules(spend):
+            if isinstance(rule.cell, Bucket):
+                ahead, limit = rule.cell.ahead(at.now), rule.limit
+                found.append(Standing(rule.unit, limit, max(0.0, limit * (1 - ahead / MINUTE)), ahead))
         return tuple(found)
-
-    def _day(self) -> int:
-        """The UTC day, counted from 1970."""
-        return int(self._clock.time() // DAY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
@@ -27,28 +27,30 @@ PER_MINUTE: Final = (Unit.REQUESTS, Unit.IMAGES, Unit.MEGAPIXELS)
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One bearer of limits: `kind` is caller, model, provider, user or gateway; a user is one of the caller `of`."""
+    """One bearer of limits: `kind` is caller, model, provider, user or gateway; a user is one of the caller `of`.
+
+    `key` is a name that no other scope has; end users' names stay out of it, being people's and of any length.
+    `in_force` is every unit that has a limit here, and the limit; dollars as micro-dollars.
+    """
 
     kind: str
     name: str
     limits: Limits
     of: str = ""
+    key: str = field(init=False, repr=False, compare=False)
+    in_force: tuple[tuple[Unit, float], ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> str:
-        """A name that no other scope has. End users' names stay out of it: they are people's, and of any length."""
+    def __post_init__(self) -> None:
+        key = f"{self.kind}:{self.name}"
         if self.kind == "user":
-            return f"user:{hashlib.sha256(f'{len(self.of)}:{self.of}/{self.name}'.encode()).hexdigest()[:32]}"
-        return f"{self.kind}:{self.name}"
+            key = f"user:{hashlib.sha256(f'{len(self.of)}:{self.of}/{self.name}'.encode()).hexdigest()[:32]}"
+        object.__setattr__(self, "key", key)
+        in_force = tuple((UNITS[name], limit) for name, limit in self.limits.in_force)
+        object.__setattr__(self, "in_force", in_force)
 
     def limit(self, unit: Unit) -> float | None:
-        """The limit of a unit; None where there is none. Dollars come as micro-dollars."""
+        """The limit of a unit; None where there is none."""
         return dict(self.in_force).get(unit)
-
-    @property
-    def in_force(self) -> tuple[tuple[Unit, float], ...]:
-        """Every unit that has a limit here, and the limit."""
-        return tuple((UNITS[name], limit) for name, limit in self.limits.in_force)
 
 
 Check = tuple[Scope, Unit, float, float]
@@ -63,22 +65,22 @@ class Spend:
     images: int
     megapixels: float
     micro_usd: int = 0
-    _checks: tuple[Check, ...] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        amounts = {
+    @property
+    def amounts(self) -> dict[Unit, float]:
+        """How much of each unit."""
+        return {
             Unit.REQUESTS: 1,
             Unit.IMAGES: self.images,
             Unit.MEGAPIXELS: self.megapixels,
             Unit.CONCURRENT: self.images,
             Unit.USD: self.micro_usd,
         }
-        found = [(scope, unit, limit, amounts[unit]) for scope in self.scopes for unit, limit in scope.in_force]
-        object.__setattr__(self, "_checks", tuple(found))
 
-    def checks(self) -> tuple[Check, ...]:
+    def checks(self) -> Iterator[Check]:
         """Every limit in force: scope, unit, its limit, the amount asked."""
-        return self._checks
+        amounts = self.amounts
+        return ((scope, unit, limit, amounts[unit]) for scope in self.scopes for unit, limit in scope.in_force)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,16 +116,21 @@ def taking(spend: Spend, held: Spend | None = None) -> list[Step]:
     return [*found, *left]
 
 
-def settling(spend: Spend, used: Used) -> list[Step]:
-    """The steps from what a request holds to what it used: the lease ends, the request itself stays counted."""
+def used_of(spend: Spend, used: Used) -> dict[Unit, float]:
+    """What a request that is over has used of each unit: its lease ends, the request itself stays counted."""
     share = used.images / spend.images if spend.images else 1.0
-    final = {
+    return {
         Unit.REQUESTS: 1.0,
         Unit.IMAGES: float(used.images),
         Unit.MEGAPIXELS: spend.megapixels * share if used.megapixels is None else used.megapixels,
         Unit.CONCURRENT: 0.0,
         Unit.USD: float(spend.micro_usd if used.micro_usd is None else used.micro_usd),
     }
+
+
+def settling(spend: Spend, used: Used) -> list[Step]:
+    """The steps from what a request holds to what it used."""
+    final = used_of(spend, used)
     return [Step(scope, unit, limit, final[unit], held) for scope, unit, limit, held in spend.checks()]
 
 

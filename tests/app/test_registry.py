@@ -277,6 +277,6 @@ def test_in_the_sandbox_every_row_is_served_by_it_under_its_own_rules() -> None:
 def test_the_limits_of_every_scope_are_met() -> None:
     """Gateway, model and provider each bring their limits to a request."""
     config = ENGINE + "limits: {requests_per_minute: 1}\n"
-    kinds = [kind for kind, _, _ in resolved(registry({}, config), "flux-dev").scopes]
+    kinds = [scope.kind for scope in resolved(registry({}, config), "flux-dev").scopes]
 
     assert kinds == ["gateway", "model", "provider"]
