@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 import anyio
+from blake3 import blake3
 
 from app.bodies import IMAGE_BYTES, IMAGES, MASK_BYTES, MEMORY, STRING_BYTES, Upload
 from app.errors import PayloadTooLarge
@@ -35,8 +36,10 @@ Inputs = tuple[tuple[InputImage, ...], InputImage | None]
 async def from_upload(upload: Upload) -> Inputs:
     """The images of a form. Raises InvalidRequest."""
     many = len(upload.images) > 1
-    images = [_image(data, f"image[{i}]" if many else "image") for i, data in enumerate(upload.images)]
-    mask = await _mask(upload.mask) if upload.mask is not None else None
+    images = [
+        _image(file.data, file.digest, f"image[{i}]" if many else "image") for i, file in enumerate(upload.images)
+    ]
+    mask = await _mask(upload.mask.data, upload.mask.digest) if upload.mask is not None else None
     return tuple(images), mask
 
 
@@ -49,17 +52,23 @@ async def from_references(document: dict[str, Any], fetcher: Fetcher, room: Room
     if len(references) > IMAGES:
         raise InvalidRequest(Violation("images", f"At most {IMAGES} images are allowed.", "too_many_images"))
     many = len(references) > 1
-    images = [
-        _image(await _referenced(item, f"images[{i}]", fetcher, room), f"image[{i}]" if many else "image")
-        for i, item in enumerate(references)
-    ]
+    images = []
+    for i, item in enumerate(references):
+        data = await _referenced(item, f"images[{i}]", fetcher, room)
+        images.append(_image(data, await _digest(data), f"image[{i}]" if many else "image"))
     mask = document.get("mask")
     if mask is None:
         return tuple(images), None
     data = await _referenced(mask, "mask", fetcher, room)
     if len(data) > MASK_BYTES:
         raise PayloadTooLarge(f"'mask' has {len(data)} bytes; at most {MASK_BYTES} are allowed.", param="mask")
-    return tuple(images), await _mask(data)
+    return tuple(images), await _mask(data, await _digest(data))
+
+
+async def _digest(data: Buffer) -> str:
+    if len(data) > HUGE:
+        return await anyio.to_thread.run_sync(lambda: blake3(data).hexdigest())
+    return blake3(data).hexdigest()
 
 
 async def _referenced(item: Any, param: str, fetcher: Fetcher, room: Room) -> Buffer:
@@ -91,7 +100,7 @@ def _decoded(url: Lifted | str, param: str) -> bytes:
         raise InvalidRequest(Violation(param, message, "invalid_image_url")) from None
 
 
-def _image(data: bytes | memoryview, param: str) -> InputImage:
+def _image(data: Buffer, digest: str, param: str) -> InputImage:
     """Sniffed by its bytes; a declared type is never asked."""
     try:
         facts = inspect(data)
@@ -114,11 +123,12 @@ def _image(data: bytes | memoryview, param: str) -> InputImage:
         deep=facts.deep,
         indexed=facts.indexed,
         name=param,
+        digest=digest,
     )
 
 
-async def _mask(data: bytes | memoryview) -> InputImage:
-    mask = _image(data, "mask")
+async def _mask(data: Buffer, digest: str) -> InputImage:
+    mask = _image(data, digest, "mask")
     if mask.format is not ImageFormat.PNG:
         message = f"'mask' is a {mask.format} file; it must be a PNG with transparent areas."
         raise InvalidRequest(Violation("mask", message, "invalid_mask"))

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import fields
+from typing import Final
+
+from blake3 import blake3
 
 from providers.core.types import ImageRequest
+
+_NAMES: Final = tuple(item.name for item in fields(ImageRequest) if item.name not in {"images", "mask"})
 
 
 def fingerprint(request: ImageRequest) -> str:
     """The same for the same wish: fields sorted, null left out, images by digest in order, no file names."""
-    document: dict[str, object] = {}
-    for item in fields(request):
-        value = getattr(request, item.name)
-        if item.name in {"images", "mask"} or value in (None, (), {}, frozenset()):
-            continue
-        document[item.name] = value if isinstance(value, dict | int | bool) else str(value)
-    digest = hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode())
-    for image in (*request.images, *([request.mask] if request.mask else [])):
-        digest.update(image.name.partition("[")[0].encode() + hashlib.sha256(image.data).digest())
+    document = {name: value for name in _NAMES if (value := getattr(request, name)) or isinstance(value, str | int)}
+    digest = blake3(_WRITTEN(document).encode())
+    for image in (*request.images, *((request.mask,) if request.mask else ())):
+        digest.update(f"{image.name.partition('[')[0]} {image.digest or blake3(image.data).hexdigest()}".encode())
     return digest.hexdigest()
+
+
+def _written(value: object) -> object:
+    return sorted(value) if isinstance(value, frozenset) else str(value)
+
+
+_WRITTEN: Final = json.JSONEncoder(sort_keys=True, default=_written).encode

@@ -10,9 +10,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from blake3 import blake3
 
 from app.runs import fingerprint
-from providers.core.types import ImageRequest, Operation
+from providers.core.types import ImageFormat, ImageRequest, InputImage, Operation
 from tests.gateway import Gateway, running
 
 CONFIG = """
@@ -151,3 +152,25 @@ def test_a_fingerprint_ignores_what_is_absent_and_nothing_else() -> None:
     assert plain == fingerprint(ImageRequest(operation=Operation.GENERATE, prompt="p", quality=None))
     assert plain != fingerprint(ImageRequest(operation=Operation.GENERATE, prompt="p", quality="high"))
     assert plain != fingerprint(ImageRequest(operation=Operation.GENERATE, prompt="p", options={"seed": 1}))
+
+
+def test_a_fingerprint_tells_images_apart_by_their_bytes() -> None:
+    """The same bytes are the same wish, digested before or not; other bytes, another order or a mask are not."""
+
+    def edit(*data: bytes, mask: bytes = b"", digested: bool = True) -> str:
+        made = [
+            InputImage(
+                data=each,
+                format=ImageFormat.PNG,
+                width=1,
+                height=1,
+                name=name,
+                digest=blake3(each).hexdigest() if digested else "",
+            )
+            for each, name in (*((each, f"image[{i}]") for i, each in enumerate(data)), (mask, "mask"))
+        ]
+        images, painted = tuple(made[:-1]), made[-1] if mask else None
+        return fingerprint(ImageRequest(operation=Operation.EDIT, prompt="p", images=images, mask=painted))
+
+    assert edit(b"a", b"b") == edit(b"a", b"b", digested=False)
+    assert len({edit(b"a", b"b"), edit(b"b", b"a"), edit(b"a", mask=b"b"), edit(b"ab"), edit(b"a")}) == 5

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 from typing import Final
+
+from isal.isal_zlib import crc32
 
 from providers.core.types import ImageFormat
 from providers.kit.images.exif import orientation
@@ -73,7 +74,7 @@ def _chunks(view: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
         end = at + _EMPTY_CHUNK + size
         if end > len(view):
             raise ImageError("truncated PNG")
-        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+        if crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
             raise ImageError("corrupt PNG: wrong checksum")
         kind = bytes(view[at + 4 : at + 8])
         yield kind, view[at + 8 : end - 4], end
