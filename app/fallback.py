@@ -17,7 +17,7 @@ from providers.core.errors import (
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
-from providers.core.plan import Adjustment, Kind, Plan, plan
+from providers.core.plan import Adjustment, Kind, Plan
 from providers.core.types import ImageRequest
 
 # Never after a refusal or a bad request, and never after what may have been billed.
@@ -46,6 +46,7 @@ class Fallbacks:
         try:
             route = self._registry.resolve(request, caller)
             noted = Adjustment(param="model", kind=Kind.MAPPED, asked=first.asked or None, used=route.spec.id)
-            return replace(route, asked=first.asked), plan(request, route.spec, (noted,))
+            route = replace(route, asked=first.asked, noted=(noted,))
+            return route, self._registry.plan(request, route)
         except (InvalidRequest, ModelNotFound, PermissionDenied):
             return None

@@ -21,7 +21,7 @@ from app.spending import Account
 from app.telemetry import Telemetry
 from app.ticket import Audience, Ticket
 from providers.core.errors import PinholeError, UpstreamFailure
-from providers.core.plan import Plan, plan
+from providers.core.plan import Plan
 from providers.core.prices import Usage
 from providers.core.provider import Completed, Partial
 from providers.kit.client import Client
@@ -105,8 +105,9 @@ class Pipeline:
 
     def plan(self, ticket: Ticket) -> tuple[Route, Plan]:
         """Resolve, validate, plan: pure, free, and all that explain needs. Raises PinholeError."""
-        route = ticket.configured.registry.resolve(ticket.request, ticket.caller)
-        return route, plan(ticket.request, route.spec, route.noted)
+        registry = ticket.configured.registry
+        route = registry.resolve(ticket.request, ticket.caller)
+        return route, registry.plan(ticket.request, route)
 
     def _spend(self, ticket: Ticket, first: Way) -> Account:
         """One account for the request, whichever way it goes."""

@@ -14,7 +14,7 @@ from app.limiter.protocol import Scope
 from app.overlay import overlaid
 from app.settings import Settings, SettingsError
 from providers.core.errors import ModelNotFound, PermissionDenied
-from providers.core.plan import Adjustment, Kind
+from providers.core.plan import Adjustment, Kind, Plan, Planner
 from providers.core.provider import Provider
 from providers.core.spec import ModelSpec
 from providers.core.types import ImageRequest
@@ -69,6 +69,8 @@ class Registry:
         self._accounts.check(self._specs.values())
         self._forced = dict(forced for spec in self._specs.values() for forced in self._accounts.forced(spec))
         self._names = dict(_names(self._specs, self._accounts))
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._planner = Planner()
         for alias, target in self._aliases.items():
             if self._find(target) is None:
                 raise SettingsError(f"aliases: '{alias}' points to '{target}', which is no model.")
@@ -118,13 +120,21 @@ class Registry:
             raise PermissionDenied(f"Your key may not call the model '{spec.id}'.", param="model")
         return self._route(spec, asked, name or spec.id)
 
+    def plan(self, request: ImageRequest, route: Route) -> Plan:
+        """What a request comes to on a route. Raises InvalidRequest."""
+        return self._planner.plan(request, route.spec, route.noted)
+
     def _route(self, spec: ModelSpec, asked: str, name: str) -> Route:
+        """Of a spec and a name that it was asked by; both are of the registry's own, so there are not many."""
+        known = self._routes.get((spec.id, asked))
+        if known is not None:
+            return known
         adapter = self._adapters.get(spec.provider)
         only = SANDBOX if self._settings.sandbox else self._forced.get(self._aliases.get(name, name))
         deployments = self._accounts.serving(spec, only)
         if not deployments:
             raise ModelNotFound(self._missing(spec), param="model")
-        return Route(
+        made = self._routes[spec.id, asked] = Route(
             spec=spec,
             adapter=adapter or deployments[0].provider,
             deployments=deployments,
@@ -132,6 +142,7 @@ class Registry:
             noted=tuple(self._noted(spec, asked)),
             scopes=tuple(self._scopes(spec)),
         )
+        return made
 
     def _scopes(self, spec: ModelSpec) -> Iterator[Scope]:
         """Whose limits a request to this model meets, besides its caller's."""

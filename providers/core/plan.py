@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
+from providers.core import judges
 from providers.core.decide import Decisions, decide
 from providers.core.errors import InvalidRequest
 from providers.core.fate import Decision, Fate, Shown
@@ -16,6 +18,10 @@ from providers.core.output import Output
 from providers.core.sizes import Resolution
 from providers.core.spec import ModelSpec
 from providers.core.types import Auto, ImageRequest, InputImage, Operation, nothing
+
+DIFFERING: Final = frozenset({"seed", "negative_prompt", "search_prompt"})
+_APART: Final = {"prompt", "model", "options", "unknown", "user", "safety_identifier", "images", "mask"}
+_alike: Final = attrgetter(*(each.name for each in fields(ImageRequest) if each.name not in _APART))
 
 
 class Kind(StrEnum):
@@ -64,22 +70,21 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What will be done: calls, adjustments, and the estimated cost in micro-dollars (None: unknown)."""
+    """What will be done: calls, adjustments, and the estimated cost in micro-dollars (None: unknown).
+
+    `n` is how many images all calls together make.
+    """
 
     spec: ModelSpec
     operation: Operation
     calls: tuple[Call, ...]
+    n: int
     fates: tuple[Decision, ...]
     adjustments: tuple[Adjustment, ...]
     output: Output
     mask: InputImage | None = field(default=None, repr=False)
     fits: tuple[Fit | None, ...] = ()
     cost: int | None
-
-    @property
-    def n(self) -> int:
-        """How many images all calls together make."""
-        return sum(call.n for call in self.calls)
 
     @property
     def composite(self) -> bool:
@@ -102,6 +107,7 @@ def plan(request: ImageRequest, spec: ModelSpec, noted: tuple[Adjustment, ...] =
         spec=spec,
         operation=request.operation,
         calls=_calls(request, spec, decisions),
+        n=decisions.n,
         fates=decisions.fates,
         adjustments=(*noted, *_adjustments(decisions.fates)),
         output=decisions.output,
@@ -109,6 +115,44 @@ def plan(request: ImageRequest, spec: ModelSpec, noted: tuple[Adjustment, ...] =
         fits=decisions.fits if any(decisions.fits) or decisions.mask_remade else (),
         cost=cost(request, spec, decisions),
     )
+
+
+class Planner:
+    """Plans, of which the part that depends on row and parameters alone is worked out once for all who ask alike.
+
+    Callers send the same few parameters with ever new prompts. Kept are plans without images, and without what
+    differs from request to request: texts, seeds, names of end users.
+    """
+
+    def __init__(self, most: int = 1024) -> None:
+        """At most so many are kept."""
+        self._most = most
+        self._known: dict[object, Plan] = {}
+
+    def plan(self, request: ImageRequest, spec: ModelSpec, noted: tuple[Adjustment, ...] = ()) -> Plan:
+        """The same as `plan`."""
+        if request.images or request.mask or request.unknown or not DIFFERING.isdisjoint(request.options):
+            return plan(request, spec, noted)
+        alike = (spec, noted, *_alike(request), *request.options.items(), *_named(request))
+        known = self._known.get(alike)
+        if known is None:
+            made = plan(request, spec, noted)
+            if len(self._known) >= self._most:
+                self._known.clear()
+            self._known[alike] = _of(made, "", None)
+            return made
+        judged = judges.prompt(request, spec)
+        return plan(request, spec, noted) if judged.violation else _of(known, request.prompt, request.end_user)
+
+
+def _named(request: ImageRequest) -> tuple[bool, bool]:
+    return request.user is None, request.safety_identifier is None
+
+
+def _of(known: Plan, prompt: str, end_user: str | None) -> Plan:
+    """The plan for another prompt and end user."""
+    calls = tuple(replace(call, prompt=prompt, end_user=end_user) for call in known.calls)
+    return replace(known, calls=calls)
 
 
 def cost(request: ImageRequest, spec: ModelSpec, decisions: Decisions) -> int | None:

@@ -86,7 +86,7 @@ class Output:
     compression: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelSpec:
     """One model as its provider's documentation describes it on `checked`.
 

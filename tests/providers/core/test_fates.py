@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from providers.core.decide import decide
 from providers.core.errors import InvalidRequest
 from providers.core.fate import Fate
 from providers.core.options import Choice, Flag, IntRange
-from providers.core.plan import plan
+from providers.core.plan import Plan, Planner, plan
 from providers.core.spec import ModelSpec
 from providers.core.types import (
     AUTO,
@@ -30,6 +31,7 @@ from providers.core.types import (
 )
 from providers.core.validate import validate
 
+PLANNER = Planner(64)
 ROWS = [spec for provider in discover() for spec in provider.models]
 EDGES = st.one_of(st.sampled_from([256, 512, 768, 1024, 1536, 1792, 2048, 4096]), st.integers(1, 9000))
 SIZES = st.one_of(
@@ -145,6 +147,22 @@ def test_whatever_validate_lets_through_plan_can_plan(request: ImageRequest, spe
         for name, value in call.options.items():
             rule = spec.options.get(name)
             assert rule is None or rule.accepts(value), name
+
+
+@given(request=requests(), spec=st.sampled_from(ROWS), prompt=st.sampled_from(["a kite", "k" * 4001]))
+@settings(max_examples=800, deadline=None)
+def test_a_kept_plan_is_the_plan(request: ImageRequest, spec: ModelSpec, prompt: str) -> None:
+    """What is worked out once for all who ask alike is what each of them would get, refusals included."""
+    for wish in (request, replace(request, prompt=prompt, user=request.user and "another")):
+        assert outcome(PLANNER.plan, wish, spec) == outcome(plan, wish, spec)
+
+
+def outcome(make: Callable[..., Plan], request: ImageRequest, spec: ModelSpec) -> object:
+    """The plan, or the violations."""
+    try:
+        return make(request, spec)
+    except InvalidRequest as refused:
+        return refused.violations
 
 
 @given(request=requests(), spec=st.sampled_from(ROWS))
