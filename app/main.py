@@ -6,6 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -54,6 +55,9 @@ from providers.kit.retry import RetryRule
 from providers.kit.room import Room, Spool
 from providers.kit.transport import HTTPTransport
 
+if TYPE_CHECKING:
+    from app.redis import Line
+
 BUCKETS = ("s3://", "gs://", "az://")
 # A paid call goes on after its caller's deadline; the slowest model known needs minutes, not hours.
 OVERTIME_SECONDS = 600.0
@@ -75,18 +79,20 @@ def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
     ledger = SQLLedger(database, clock, hash_users=config.ledger.hash_users, pepper=found[0], watch=telemetry)
     telemetry.metrics.ledger_queue().set_function(lambda: ledger.waiting)
     ttl = config.storage.ttl_seconds
+    redis = line(settings.redis_url)
     capacity = Capacity(clock, config.capacity)
     spool = room(settings, capacity, telemetry)
     return Seams(
         clock=clock,
         transport=HTTPTransport(spool),
-        limiter=limiter(settings, config, clock, ledger, telemetry),
+        limiter=limiter(redis, config, clock, ledger, telemetry),
         ledger=ledger,
         store=image_store(settings, config, clock),
         links=Links(settings.public_url, found, clock, ttl),
         keys=Keys(database, found, clock),
         capacity=capacity,
         room=spool,
+        redis=redis,
     )
 
 
@@ -105,33 +111,40 @@ def room(settings: Settings, capacity: Capacity, telemetry: Telemetry) -> Room:
     return Spool(capacity.bodies, folder, lambda error: telemetry.trouble("spool", error))
 
 
-def limiter(settings: Settings, config: Config, clock: Clock, ledger: Ledger, telemetry: Telemetry) -> Limiter:
-    """Redis when REDIS_URL says so, else this process. Raises SettingsError."""
-    spent = spent_by(ledger)
-    if settings.redis_url is None:
-        telemetry.limiter_is("embedded")
-        return EmbeddedLimiter(clock, spent)
-    from app.limiter.redis import RedisLimiter, connect  # noqa: PLC0415 - only gateways with Redis pay for its client
+def line(url: str | None) -> Line | None:
+    """The connection to Redis when there is one. Raises SettingsError."""
+    if url is None:
+        return None
+    from app.redis import connect  # noqa: PLC0415 - only gateways with Redis pay for its client
 
     try:
-        client = connect(settings.redis_url)
+        return connect(url)
     except ValueError:  # its text repeats parts of the URL, which may be of the password
         raise SettingsError("REDIS_URL cannot be used; it must look like redis://:password@host:6379/0.") from None
+
+
+def limiter(redis: Line | None, config: Config, clock: Clock, ledger: Ledger, telemetry: Telemetry) -> Limiter:
+    """On Redis when there is one, else in this process."""
+    spent = spent_by(ledger)
+    if redis is None:
+        telemetry.limiter_is("embedded")
+        return EmbeddedLimiter(clock, spent)
+    from app.limiter.redis import RedisLimiter  # noqa: PLC0415 - only gateways with Redis pay for its client
+
     share = config.redis.share if config.redis.on_loss == "open" else None
     telemetry.limiter_is("redis", away="closed" if share is None else "fallback")
-    return GuardedLimiter(RedisLimiter(client, spent), clock, telemetry.limiter_lost, share=share, spent=spent)
+    return GuardedLimiter(RedisLimiter(redis, spent), clock, telemetry.limiter_lost, share=share, spent=spent)
 
 
-def run_index(settings: Settings, chosen: Seams, telemetry: Telemetry) -> Index:
-    """What gateways know of each other's runs: on Redis when REDIS_URL says so, else in the ledger."""
+def run_index(chosen: Seams, telemetry: Telemetry) -> Index:
+    """What gateways know of each other's runs: on Redis when there is one, else in the ledger."""
     near = LedgerIndex(secrets.token_hex(8), chosen.clock, chosen.ledger)
-    if settings.redis_url is None:
+    if chosen.redis is None:
         return near
-    from app.limiter.redis import connect  # noqa: PLC0415 - only gateways with Redis pay for its client
-    from app.runs.guarded import GuardedIndex  # noqa: PLC0415 - as above
+    from app.runs.guarded import GuardedIndex  # noqa: PLC0415 - only gateways with Redis pay for its client
     from app.runs.redis import RedisIndex  # noqa: PLC0415 - as above
 
-    far = RedisIndex(near.instance, connect(settings.redis_url), chosen.clock)
+    far = RedisIndex(near.instance, chosen.redis, chosen.clock)
     return GuardedIndex(near, far, chosen.clock, telemetry.runs_lost)
 
 
@@ -186,7 +199,7 @@ def create_app(
     draining = Draining()
     fetcher = Fetcher(chosen.transport, chosen.clock)
     pipeline = _pipeline(chosen, config, fetcher, telemetry, pool)
-    runs = Runs(chosen.clock, run_index(settings, chosen, telemetry), chosen.store, telemetry.trouble)
+    runs = Runs(chosen.clock, run_index(chosen, telemetry), chosen.store, telemetry.trouble)
     app = FastAPI(
         title="Pinhole",
         summary="A self-hosted, OpenAI-compatible gateway for images.",

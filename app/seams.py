@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from app.bodies import MEMORY, PACE, Pace
 from app.capacity import Capacity
@@ -13,6 +14,9 @@ from app.store import ImageStore, Links
 from providers.kit.clock import Clock
 from providers.kit.room import Room
 from providers.kit.transport import Transport
+
+if TYPE_CHECKING:  # only gateways with Redis pay for its client
+    from app.redis import Line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +33,4 @@ class Seams:
     pace: Pace = PACE
     capacity: Capacity | None = None
     room: Room = MEMORY
+    redis: Line | None = None

@@ -22,7 +22,7 @@ from app.keys import Keys
 from app.ledger import MemoryLedger
 from app.ledger.database import engine, upgrade
 from app.limiter import Limiter
-from app.main import create_app, image_folder, limiter, room
+from app.main import create_app, image_folder, limiter, line, room
 from app.seams import Seams
 from app.secret import signing_secrets
 from app.settings import load
@@ -105,10 +105,11 @@ def running(
         telemetry = Telemetry(tracer(env))
         capacity = Capacity(clock, parsed.capacity)
         spool = room(settings, capacity, telemetry)
+        redis = line(settings.redis_url)
         seams = Seams(
             clock=clock,
             transport=HTTPTransport(spool),
-            limiter=limiter(settings, parsed, clock, ledger, telemetry),
+            limiter=limiter(redis, parsed, clock, ledger, telemetry),
             ledger=ledger,
             store=store or DiskStore(image_folder(settings, parsed), clock, ttl),
             links=Links(settings.public_url, found, clock, ttl),
@@ -116,6 +117,7 @@ def running(
             pace=pace,
             capacity=capacity,
             room=spool,
+            redis=redis,
         )
         asyncio.run(_prepared(database))
         app = create_app(settings, parsed, chosen=seams, telemetry=telemetry)

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Self
+from typing import Any, Self
+
+from redis.asyncio import Redis
 
 FOLDERS = ("/usr/lib/postgresql", "/usr/local/bin", "/usr/local/pgsql/bin", "/usr/bin")
 
@@ -104,6 +106,14 @@ class RedisServer:
             self._process.kill()
             self._process.wait(10)
             self._process = None
+
+    async def ask(self, *words: str) -> Any:
+        """One command, by a client that the gateway does not use."""
+        client = Redis.from_url(self.url, decode_responses=True)
+        try:
+            return await client.execute_command(*words)  # type: ignore[no-untyped-call] # redis-py's
+        finally:
+            await client.aclose(close_connection_pool=True)
 
     def freeze(self, *, frozen: bool) -> None:
         """Stop it in the middle of everything, its port open, or let it go on."""

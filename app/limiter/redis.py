@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from app.limiter.connect import CONNECTIONS, connect, disconnect
 from app.limiter.protocol import (
     PER_MINUTE,
     Decision,
@@ -21,29 +18,43 @@ from app.limiter.protocol import (
     Spend,
     Spent,
     Standing,
-    Step,
     Unit,
     Used,
     nothing_spent,
-    settling,
-    taking,
+    used_of,
 )
-
-__all__ = ["RedisLimiter", "connect"]
+from app.redis import Line, Lost, Script, bulk
 
 SCRIPT: Final = Path(__file__).with_name("limiter.lua").read_text()
 # One hash tag: every key of a decision lives on one node, so Cluster and Sentinel are for availability, not scale.
 TAG: Final = "{pinhole}"
 LEASE_SECONDS: Final = 30
 RENEW_SECONDS: Final = 10.0
+RENEWED_AT_ONCE: Final = 256
 MARK_SECONDS: Final = 3600
-# The longest that one command may take with repeats and connecting, and the longest wait for a free connection.
-BOUND_SECONDS: Final = 1.0
-QUEUE_SECONDS: Final = 4.0
-REPEATS: Final = 3
+BEARERS: Final = 10_000
 MICRO: Final = 1_000_000
 DAY: Final = 86_400
-LOST: Final = (RedisError, OSError, TimeoutError)
+
+UNITS: Final = (Unit.REQUESTS, Unit.IMAGES, Unit.MEGAPIXELS, Unit.CONCURRENT, Unit.USD)
+"""In the order of the script."""
+
+COMMANDS: Final = {
+    name: (bulk(name), bulk(LEASE_SECONDS), bulk(MARK_SECONDS)) for name in ("spend", "settle", "renew")
+}
+NOTHING: Final = (bulk(""),)
+BOTH, NEW, OLD = bulk("both"), bulk("new"), bulk("old")
+FREE: Final = Decision(allowed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A scope as the script is told of it: made once, because limits are not."""
+
+    scope: Scope
+    key: bytes
+    limits: tuple[bytes, ...]
+    rates: tuple[tuple[Unit, float], ...]
 
 
 def server_clock() -> str:
@@ -52,61 +63,57 @@ def server_clock() -> str:
 
 
 class RedisLimiter:
-    """Decides by script. Raises LimiterLost from every method when Redis is away: within a second, five in a crowd.
+    """Decides by script. Raises LimiterLost from every method when Redis is away: in two seconds, five in a crowd.
 
     `now` is the script's clock in microseconds as text; empty, the server's.
     """
 
-    def __init__(self, client: Redis, spent: Spent = nothing_spent, now: Callable[[], str] = server_clock) -> None:
-        self._client = client
+    def __init__(self, line: Line, spent: Spent = nothing_spent, now: Callable[[], str] = server_clock) -> None:
+        self._line = line
         self._spent = spent
         self._now = now
-        self._script = client.register_script(SCRIPT)
-        self._failed = 0.0
-        self._room = asyncio.Semaphore(CONNECTIONS)
+        self._script = Script(line, SCRIPT)
+        self._known: dict[tuple[str, str, str], Bearer] = {}
         self._granted: dict[str, tuple[Spend, int]] = {}
         self._renewer: asyncio.Task[None] | None = None
 
     async def spend(self, spend: Spend) -> Decision:
         held, number = self._granted.get(spend.request_id, (None, 1))
         number += held is not None and held != spend
-        steps = taking(spend, None if held == spend else held)
-        seeds, day = [-1] * len(steps), ""
+        bearers, parts = self._bearers(spend, held)
+        if not bearers:
+            return FREE
+        amounts = _holding(spend) + (_holding(held) if held else _amounts(0, 0, 0, 0, 0))
+        seeds: tuple[bytes, ...] = NOTHING * 2
         while True:
-            reply = await self._run("spend", (spend.request_id, number, day), steps, seeds)
+            words = (bulk(number), bulk(self._now()), *seeds, *amounts)
+            reply = [int(word) for word in (await self._run("spend", spend, bearers, parts, words)).split()]
             if reply[0] != -1:
                 break
-            day = reply[2]
-            seeds[int(reply[1]) - 1] = await self._spent(steps[int(reply[1]) - 1].scope, int(day) * DAY)
-        standings = _standings(steps, reply[3:])
-        if reply[0] == 1:
-            self._granted[spend.request_id] = (spend, number)
-            self._renewer = self._renewer or asyncio.create_task(self._renew())
-            return Decision(allowed=True, standings=standings)
-        refused = steps[int(reply[1]) - 1]
-        return Decision(
-            allowed=False,
-            standings=standings,
-            refused_scope=refused.scope,
-            refused_unit=refused.unit,
-            retry_after=int(reply[2]) / MICRO,
-        )
+            seeds = await self._seeds(reply[1], [bearers[i - 1] for i in reply[2:]], bearers)
+        return self._decided(spend, number, bearers, reply)
 
     async def settle(self, spend: Spend, used: Used) -> None:
         held, number = self._granted.pop(spend.request_id, (spend, 0))
-        known = await self._run("settle", (spend.request_id, number, ""), settling(held, used))
+        bearers, parts = self._bearers(held, None)
+        if not bearers:
+            return
+        final = used_of(held, used)
+        amounts = _amounts(*(final[unit] for unit in UNITS)) + _holding(held)
+        words = (bulk(number), bulk(self._now()), *NOTHING, *NOTHING, *amounts)
+        known = await self._run("settle", held, bearers, parts, words)
         if not known and number:
             await self.forget(held.scopes)  # Redis lost its data since: the ledger knows the money of the day
 
     async def forget(self, scopes: Sequence[Scope]) -> None:
         """Read the money of these scopes from the ledger again, at the next decision."""
-        keys = {self._key(scope, Unit.USD) for scope in scopes if scope.limit(Unit.USD) is not None}
+        keys = {f"{TAG}:{scope.key}:usd" for scope in scopes if scope.limits.usd_per_day is not None}
         if keys:
-            await self._within(lambda: self._client.delete(*keys))
+            await self._command("DEL", *keys)
 
     async def ping(self) -> None:
         """Come back when Redis answers and can be written."""
-        await self._within(lambda: self._client.set(f"{TAG}:ping", "1", ex=LEASE_SECONDS))
+        await self._command("SET", f"{TAG}:ping", "1", "EX", LEASE_SECONDS)
 
     async def ready(self) -> bool:
         try:
@@ -120,49 +127,75 @@ class RedisLimiter:
             self._renewer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._renewer
-        await disconnect(self._client)
+        await self._line.close()
+
+    def _decided(self, spend: Spend, number: int, bearers: Sequence[Bearer], reply: list[int]) -> Decision:
+        rates = (rate for bearer in bearers for rate in bearer.rates)
+        standings = tuple(
+            Standing(unit, limit, max(0.0, limit * (1 - ahead / MICRO / 60)), ahead / MICRO)
+            for (unit, limit), ahead in zip(rates, reply[4:], strict=False)  # of scopes that are left nothing is told
+        )
+        if reply[0]:
+            self._granted[spend.request_id] = (spend, number)
+            self._renewer = self._renewer or asyncio.create_task(self._renew())
+            return Decision(allowed=True, standings=standings)
+        _, refusing, refused, wait = reply[:4]
+        return Decision(
+            allowed=False,
+            standings=standings,
+            refused_scope=bearers[refusing - 1].scope,
+            refused_unit=UNITS[refused - 1],
+            retry_after=wait / MICRO,
+        )
+
+    async def _seeds(self, day: int, asked: Sequence[Bearer], bearers: Sequence[Bearer]) -> tuple[bytes, bytes]:
+        """The day, and what the ledger says is spent of it by the scopes that Redis asked for."""
+        sums = [str(await self._spent(each.scope, day * DAY)) if each in asked else "-" for each in bearers]
+        return bulk(day), bulk(",".join(sums))
+
+    def _bearers(self, spend: Spend, held: Spend | None) -> tuple[list[Bearer], list[bytes]]:
+        """The scopes that have limits, and each with its limits as the script reads them.
+
+        Those of a way that failed, which the request is to leave, stand at the end.
+        """
+        found = [self._bearer(scope) for scope in spend.scopes if scope.limits.in_force]
+        parts: list[bytes] = []
+        if held is None:
+            for bearer in found:
+                parts += (BOTH, *bearer.limits)
+            return found, parts
+        before = {scope.key: scope for scope in held.scopes if scope.limits.in_force}
+        for bearer in found:
+            parts += (BOTH if before.pop(bearer.scope.key, None) else NEW, *bearer.limits)
+        for scope in before.values():
+            found.append(self._bearer(scope))
+            parts += (OLD, *found[-1].limits)
+        return found, parts
+
+    def _bearer(self, scope: Scope) -> Bearer:
+        name = scope.kind, scope.of, scope.name
+        known = self._known.get(name)
+        if known is None or known.scope.limits is not scope.limits:
+            if len(self._known) >= BEARERS:  # end users have names without end
+                self._known.clear()
+            known = self._known[name] = _bearer(scope)
+        return known
 
     async def _run(
-        self, command: str, request: tuple[str, int, str], steps: Sequence[Step], seeds: Sequence[int] = ()
+        self, command: str, spend: Spend, bearers: Sequence[Bearer], parts: Sequence[bytes], words: Sequence[bytes]
     ) -> Any:
-        request_id, number, day = request
-        keys = [f"{TAG}:r:{request_id}", *(self._key(step.scope, step.unit) for step in steps)]
-        arguments: list[Any] = [command, request_id, number, LEASE_SECONDS, MARK_SECONDS, day, self._now()]
-        for index, step in enumerate(steps):
-            arguments += [step.unit, step.limit, step.amount, step.held, seeds[index] if seeds else -1]
-        return await self._within(lambda: self._script(keys=keys, args=arguments))
-
-    async def _within(self, ask: Callable[[], Any]) -> Any:
-        """One command, when a connection is free. Who waited for one while another got no answer gets none either."""
-        began = time.monotonic()
+        name = spend.request_id
+        keys = (bulk(1 + len(bearers)), bulk(f"{TAG}:r:{name}"), *[bearer.key for bearer in bearers])
         try:
-            async with asyncio.timeout(QUEUE_SECONDS):
-                await self._room.acquire()
-        except TimeoutError:
-            raise LimiterLost("queue") from None
+            return await self._script.run(*keys, *COMMANDS[command], bulk(name), *words, *parts)
+        except Lost as error:
+            raise LimiterLost(str(error)) from error
+
+    async def _command(self, *words: object) -> None:
         try:
-            if self._failed > began:
-                raise LimiterLost("queue")
-            return await self._asked(ask)
-        except LOST as error:
-            if isinstance(error, TimeoutError):
-                self._failed = time.monotonic()
-            raise LimiterLost(type(error).__name__) from error
-        finally:
-            self._room.release()
-
-    async def _asked(self, ask: Callable[[], Any]) -> Any:
-        """A lost reply is asked for again, which the request's mark makes harmless."""
-        async with asyncio.timeout(BOUND_SECONDS):
-            for _ in range(REPEATS):
-                with contextlib.suppress(*LOST):
-                    return await ask()
-                # What broke one connection has mostly broken all that wait in the pool.
-                await self._client.connection_pool.disconnect(inuse_connections=False)
-            return await ask()
-
-    def _key(self, scope: Scope, unit: Unit) -> str:
-        return f"{TAG}:{unit}:{scope.key}"
+            await self._line.command(*words)
+        except Lost as error:
+            raise LimiterLost(str(error)) from error
 
     async def _renew(self) -> None:
         """Keeps the leases of running requests alive; a gateway that dies lets them run out."""
@@ -173,16 +206,34 @@ class RedisLimiter:
 
     async def renew(self) -> None:
         """Every lease held here lives another thirty seconds, also one that Redis lost with its data."""
-        for request_id, (spend, number) in list(self._granted.items()):
-            steps = [step for step in taking(spend) if step.unit is Unit.CONCURRENT]
-            if steps and request_id in self._granted:
-                await self._run("renew", (request_id, number, ""), steps)
+        names = list(self._granted)
+        for first in range(0, len(names), RENEWED_AT_ONCE):
+            await asyncio.gather(*(self._renewed(name) for name in names[first : first + RENEWED_AT_ONCE]))
+
+    async def _renewed(self, request_id: str) -> None:
+        spend, number = self._granted.get(request_id, (None, 0))
+        if spend is None or all(scope.limits.concurrent_images is None for scope in spend.scopes):
+            return
+        bearers, parts = self._bearers(spend, None)
+        words = (bulk(number), bulk(self._now()), *NOTHING, *NOTHING, *_holding(spend), *_holding(spend))
+        await self._run("renew", spend, bearers, parts, words)
 
 
-def _standings(steps: Sequence[Step], ahead: Sequence[str]) -> tuple[Standing, ...]:
-    found = []
-    for step, text in zip(steps, ahead, strict=False):
-        if step.unit in PER_MINUTE and step.amount:
-            seconds = int(text) / MICRO
-            found.append(Standing(step.unit, step.limit, max(0.0, step.limit * (1 - seconds / 60)), seconds))
-    return tuple(found)
+def _bearer(scope: Scope) -> Bearer:
+    found = dict(scope.in_force)
+    return Bearer(
+        scope=scope,
+        key=bulk(f"{TAG}:{scope.key}"),
+        limits=tuple(bulk(found.get(unit, "")) for unit in UNITS),
+        rates=tuple((unit, found[unit]) for unit in UNITS if unit in found and unit in PER_MINUTE),
+    )
+
+
+def _holding(spend: Spend) -> tuple[bytes, ...]:
+    return _amounts(1, spend.images, spend.megapixels, spend.images, spend.micro_usd)
+
+
+@lru_cache(maxsize=1024)  # most requests are alike
+def _amounts(*amounts: float) -> tuple[bytes, ...]:
+    """How much of each unit, as the script reads it."""
+    return tuple(bulk(amount) for amount in amounts)

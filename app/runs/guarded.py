@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
@@ -95,8 +94,7 @@ class GuardedIndex:
 
     async def close(self) -> None:
         await self._near.close()
-        with contextlib.suppress(IndexLost):
-            await self._far.close()
+        await self._far.close()
 
     async def _tell(self) -> None:
         for name in list(self._missed):

@@ -7,13 +7,12 @@ no other gateway could join it), and one after, which its caller does not wait f
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
+from app.redis import Line, Lost, Script, bulk
 from app.runs.protocol import (
     DOCUMENT_BYTES,
     FREE_SECONDS,
@@ -28,25 +27,29 @@ from app.runs.protocol import (
 from providers.kit.clock import Clock
 
 SCRIPT: Final = Path(__file__).with_name("runs.lua").read_text()
-PREFIX: Final = "{pinhole}:runs"  # the hash tag of the limiter: in a cluster all of it lives on one node
+PREFIX: Final = bulk("{pinhole}:runs")  # the hash tag of the limiter: in a cluster all of it lives on one node
+ONE_KEY: Final = bulk(1)
+BEGUN: Final = 8
 
 
 class RedisIndex:
     """Every method is one script; a lost reply is asked for once more, which no script minds. Raises IndexLost."""
 
-    def __init__(self, instance: str, client: Redis, clock: Clock, *, document_bytes: int = DOCUMENT_BYTES) -> None:
+    def __init__(self, instance: str, line: Line, clock: Clock, *, document_bytes: int = DOCUMENT_BYTES) -> None:
         self.instance = instance
-        self._client = client
+        self._line = line
         self._clock = clock
         self._document_bytes = document_bytes
-        self._script = client.register_script(SCRIPT)
+        self._script = Script(line, SCRIPT)
+        times = (LEASE_SECONDS, KEPT_SECONDS, REPEAT_SECONDS, FREE_SECONDS)
+        self._mine = (bulk(instance), *(bulk(_milliseconds(value)) for value in times))
 
     async def start(self) -> object:
         return await self.beat()
 
     async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
         until = _milliseconds(self._clock.time() + patience)
-        reply = await self._run("begin", *_written(record), int(retry), until)
+        reply = await self._run("begin", *_written(record)[:BEGUN], int(retry), until)
         if reply[0] == "reused":
             raise Reused
         return _read(reply[1]) if reply[0] == "found" else None
@@ -85,30 +88,22 @@ class RedisIndex:
         return bool(await self._run("beat"))
 
     async def close(self) -> None:
-        """Tells Redis when it is there, and lets go of the connections."""
-        try:
+        """Tells Redis when it is there, and lets go of the connection."""
+        with contextlib.suppress(IndexLost):
             await self._run("close")
-        finally:
-            await self._client.connection_pool.disconnect(inuse_connections=True)
-            await self._client.aclose(close_connection_pool=True)
+        await self._line.close()
 
     async def _put(self, record: Record, *, absent: bool) -> tuple[str, ...]:
         gone = await self._run("put", *_written(record), self._document_bytes, int(absent))
         return tuple(name for name in gone if name)
 
-    async def _run(self, command: str, *arguments: Any) -> Any:
-        seconds = (LEASE_SECONDS, KEPT_SECONDS, REPEAT_SECONDS, FREE_SECONDS)
-        lease, *times = (_milliseconds(value) for value in seconds)
-        now = _milliseconds(self._clock.time())
-        for attempt in (1, 2):
-            try:
-                return await self._script(
-                    keys=[PREFIX], args=[command, now, self.instance, lease, *times, *arguments]
-                )
-            except (RedisError, OSError, TimeoutError) as error:
-                if attempt == 2:  # noqa: PLR2004 - the second and last
-                    raise IndexLost(type(error).__name__) from error
-        raise IndexLost
+    async def _run(self, command: str, *arguments: object) -> Any:
+        now = bulk(_milliseconds(self._clock.time()))
+        words = [bulk(word) for word in arguments]
+        try:
+            return await self._script.run(ONE_KEY, PREFIX, bulk(command), now, *self._mine, *words)
+        except Lost as error:
+            raise IndexLost(str(error)) from error
 
 
 def _milliseconds(seconds: float) -> int:
@@ -116,7 +111,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _written(record: Record) -> list[Any]:
-    """The fields in the order that the script reads."""
+    """The fields in the order that the script reads; those that a run begins with stand first."""
     return [
         record.id,
         record.caller,

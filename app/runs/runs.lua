@@ -6,6 +6,8 @@ local KEPT, REPEAT, FREE = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7
 local UNDELIVERED = 1e15 -- added to a time in the order of eviction: undelivered answers go last
 local FIELDS = { 'id', 'caller', 'label', 'fingerprint', 'key', 'started', 'owner', 'state', 'alone', 'delivered',
   'document', 'size', 'failure' }
+local BEGUN = 8 -- the first fields are written at the beginning; the others are then these
+local LATER = { __index = { alone = '0', delivered = '0', document = '', size = '0', failure = '' } }
 
 local function run_of(id) return prefix .. ':run:' .. id end
 local function key_of(run) return prefix .. ':key:' .. run.caller .. ':' .. run.key end
@@ -17,9 +19,9 @@ local function load(id)
   if not id then return nil end
   local flat = redis.call('HGETALL', run_of(id))
   if #flat == 0 then return nil end
-  local run = {}
+  local run = setmetatable({}, LATER)
   for i = 1, #flat, 2 do run[flat[i]] = flat[i + 1] end
-  if run.state == 'running' and not alive(run.owner) then run.state = 'unknown' end
+  if run.state == 'running' and run.owner ~= me and not alive(run.owner) then run.state = 'unknown' end
   return run
 end
 
@@ -60,22 +62,21 @@ local function forget(run)
   if redis.call('GET', label_of(run.caller, run.label)) == run.id then
     redis.call('DEL', label_of(run.caller, run.label))
   end
-  weigh(run.id, 0, 0)
+  if run.size ~= '0' then weigh(run.id, 0, 0) end
   redis.call('DEL', run_of(run.id))
 end
 
-local function write(run)
+local function write(run, first, fields)
   local left = tonumber(run.started) + KEPT - now
   if left <= 0 then return end
-  local first = redis.call('EXISTS', run_of(run.id)) == 0
   local flat = {}
-  for _, name in ipairs(FIELDS) do
-    flat[#flat + 1] = name
-    flat[#flat + 1] = run[name]
+  for i = 1, fields do
+    flat[2 * i - 1] = FIELDS[i]
+    flat[2 * i] = run[FIELDS[i]]
   end
   redis.call('HSET', run_of(run.id), unpack(flat))
   redis.call('PEXPIRE', run_of(run.id), run.state == 'free' and math.min(FREE, left) or left)
-  weigh(run.id, tonumber(run.size), rank_of(run))
+  if not first or run.size ~= '0' then weigh(run.id, tonumber(run.size), rank_of(run)) end
   if not first then return end
   redis.call('SET', label_of(run.caller, run.label), run.id, 'PX', left)
   if run.key ~= '' then
@@ -93,9 +94,12 @@ local function keyed(asked)
 end
 
 local function repeated(asked, retry)
-  redis.call('ZREMRANGEBYSCORE', same_of(asked), '-inf', '(' .. string.format('%.0f', now - REPEAT))
+  local oldest = string.format('%.0f', now - REPEAT)
+  local same = redis.call('ZRANGEBYSCORE', same_of(asked), oldest, '+inf')
+  if #same == 0 then return nil end
+  redis.call('ZREMRANGEBYSCORE', same_of(asked), '-inf', '(' .. oldest)
   local waiting, failed
-  for _, id in ipairs(redis.call('ZRANGE', same_of(asked), 0, -1)) do
+  for _, id in ipairs(same) do
     local run = load(id)
     if not run then
       redis.call('ZREM', same_of(asked), id)
@@ -127,14 +131,14 @@ local function make_room(bound)
   return gone
 end
 
-local function read(at)
-  local run = {}
-  for i, name in ipairs(FIELDS) do run[name] = ARGV[at + i - 1] end
+local function read(at, fields)
+  local run = setmetatable({}, LATER)
+  for i = 1, fields do run[FIELDS[i]] = ARGV[at + i - 1] end
   return run
 end
 
 if command == 'begin' then
-  local asked, retry, patience = read(8), ARGV[21] == '1', ARGV[22]
+  local asked, retry, patience = read(8, BEGUN), ARGV[16] == '1', ARGV[17]
   redis.call('SET', prefix .. ':gateway:' .. me, '1', 'PX', lease)
   if redis.call('EXISTS', run_of(asked.id)) == 1 then return { 'first' } end -- the reply of the first try was lost
   local found
@@ -145,7 +149,7 @@ if command == 'begin' then
     found = repeated(asked, retry)
   end
   if not found then
-    write(asked)
+    write(asked, true, BEGUN)
     return { 'first' }
   end
   redis.call('SET', label_of(asked.caller, asked.label), found.id, 'PX', KEPT)
@@ -156,12 +160,13 @@ if command == 'begin' then
 end
 
 if command == 'put' then
-  local run = read(8)
-  if ARGV[22] == '1' and redis.call('EXISTS', run_of(run.id)) == 1 then return {} end
+  local run = read(8, #FIELDS)
+  local first = redis.call('EXISTS', run_of(run.id)) == 0
+  if ARGV[22] == '1' and not first then return {} end
   for _, flag in ipairs({ 'alone', 'delivered' }) do
     if redis.call('HGET', run_of(run.id), flag) == '1' then run[flag] = '1' end
   end
-  write(run)
+  write(run, first, #FIELDS)
   return make_room(tonumber(ARGV[21]))
 end
 

@@ -21,7 +21,8 @@ from redis.asyncio import Redis
 
 from app.config import Limits
 from app.limiter import Scope, Spend, Used
-from app.limiter.redis import RedisLimiter, connect
+from app.limiter.redis import RedisLimiter
+from app.redis import Script, bulk, connect
 from benchmarks.tools import free_port
 
 ROUNDS = 5
@@ -73,10 +74,11 @@ def spend(number: int, scopes: tuple[Scope, ...]) -> Spend:
     return Spend(request_id=f"r{number}", scopes=scopes, images=1, megapixels=1.0, micro_usd=40_000)
 
 
-def cases(client: Redis, url: str) -> list[Case]:
+def cases(url: str) -> list[Case]:
     """The cases in the order of the table; the first is what the others are compared with."""
-    bare = client.register_script("return 1")
-    limiter = RedisLimiter(connect(url))
+    line = connect(url)
+    bare, key = Script(line, "return 1"), (bulk(1), bulk("{pinhole}:x"))
+    limiter = RedisLimiter(line)
     window = MovingWindowRateLimiter(RedisStorage(f"async+{url}", implementation="redispy"))
     item = RateLimitItemPerMinute(2000)  # what it keeps grows with the limit: one entry a hit
     keys = itertools.count()
@@ -96,7 +98,7 @@ def cases(client: Redis, url: str) -> list[Case]:
         await window.hit(item, "a", str(next(keys) // 1000))
 
     return [
-        Case("bare EVALSHA, `return 1`", lambda _: bare(keys=["{pinhole}:x"])),
+        Case("bare EVALSHA, `return 1`", lambda _: bare.run(*key)),
         Case("`limits` moving window, one limit", hit),
         Case("Pinhole, one limit", decide(ONE)),
         Case("Pinhole, five units of one scope", decide(FIVE)),
@@ -113,8 +115,8 @@ async def cpu(client: Redis) -> float:
 
 async def measure(url: str) -> list[Case]:
     """Rounds of all cases in turns, so that whatever else the machine does meets all of them."""
-    client = connect(url)
-    found, numbers = cases(client, url), itertools.count()
+    client = Redis.from_url(url)
+    found, numbers = cases(url), itertools.count()
     for number in range(ROUNDS + 1):
         for case in found:
             before, waits = await cpu(client), []

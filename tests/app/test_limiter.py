@@ -13,7 +13,8 @@ import pytest
 from app.config import Limits
 from app.errors import Overloaded
 from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter, Scope, Spend, Unit, Used
-from app.limiter.redis import RedisLimiter, connect
+from app.limiter.redis import RedisLimiter
+from app.redis import connect
 from providers.kit.clock import SystemClock
 from tests.services import RedisServer
 
@@ -36,9 +37,8 @@ async def limiter(request: pytest.FixtureRequest) -> AsyncIterator[Limiter]:
         yield EmbeddedLimiter(CLOCK)
         return
     server: RedisServer = request.getfixturevalue("redis_server")
-    client = connect(server.url)
-    await client.flushall()
-    found = RedisLimiter(client)
+    await server.ask("FLUSHALL")
+    found = RedisLimiter(connect(server.url))
     yield found
     await found.close()
 
@@ -184,9 +184,8 @@ async def test_headers_can_tell_the_standing(limiter: Limiter) -> None:
 
 async def test_two_gateways_admit_together_what_one_limit_says(redis_server: RedisServer) -> None:
     """Exact over replicas: concurrent spenders on one Redis never get more than the bucket holds."""
-    clients = [connect(redis_server.url) for _ in range(2)]
-    await clients[0].flushall()
-    limiters = [RedisLimiter(client) for client in clients]
+    await redis_server.ask("FLUSHALL")
+    limiters = [RedisLimiter(connect(redis_server.url)) for _ in range(2)]
     calls = [limiters[i % 2].spend(spend(f"r{i}", requests_per_minute=60)) for i in range(200)]
     decisions = await asyncio.gather(*calls)
     for limiter in limiters:
@@ -197,11 +196,10 @@ async def test_two_gateways_admit_together_what_one_limit_says(redis_server: Red
 
 async def test_a_flushed_script_cache_is_not_noticed(redis_server: RedisServer) -> None:
     """SCRIPT FLUSH costs one reload, not a request."""
-    client = connect(redis_server.url)
-    limiter = RedisLimiter(client)
-    await client.flushall()
+    limiter = RedisLimiter(connect(redis_server.url))
+    await redis_server.ask("FLUSHALL")
     await limiter.spend(spend("before", requests_per_minute=5))
-    await client.script_flush()
+    await redis_server.ask("SCRIPT FLUSH")
     decision = await limiter.spend(spend("after", requests_per_minute=5))
     await limiter.close()
 
@@ -214,9 +212,8 @@ async def test_a_ledger_fills_the_counter_that_redis_lost(redis_server: RedisSer
     async def spent(_: Scope, __: float) -> int:
         return 900_000
 
-    client = connect(redis_server.url)
-    await client.flushall()
-    limiter = RedisLimiter(client, spent)
+    await redis_server.ask("FLUSHALL")
+    limiter = RedisLimiter(connect(redis_server.url), spent)
     refused = await limiter.spend(spend("a", cost=200_000, usd_per_day=1.0))
     allowed = await limiter.spend(spend("b", cost=100_000, usd_per_day=1.0))
     await limiter.close()

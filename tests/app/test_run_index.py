@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.limiter.redis import connect
+from app.redis import connect
 from app.runs import Index, MemoryIndex, Record, State
 from app.runs.memory import Book
 from app.runs.protocol import KEPT_SECONDS, REPEAT_SECONDS, Reused
@@ -44,9 +44,7 @@ async def pair(request: pytest.FixtureRequest, clock: StillClock) -> AsyncIterat
         )
         return
     server: RedisServer = request.getfixturevalue("redis_server")
-    cleaner = connect(server.url)
-    await cleaner.flushall()
-    await cleaner.connection_pool.disconnect()
+    await server.ask("FLUSHALL")
     one, two = (RedisIndex(name, connect(server.url), clock, document_bytes=ROOM) for name in ("one", "two"))
     await one.start()
     await two.start()

@@ -14,7 +14,8 @@ import pytest
 from app.config import Limits
 from app.limiter import EmbeddedLimiter, GuardedLimiter, Scope, Spend, Unit, Used
 from app.limiter.protocol import LimiterLost
-from app.limiter.redis import BOUND_SECONDS, RedisLimiter, connect
+from app.limiter.redis import RedisLimiter
+from app.redis import connect
 from providers.kit.clock import SystemClock
 from tests.clock import StillClock
 from tests.processes import Process
@@ -52,12 +53,12 @@ async def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
 
 async def test_cut_connections_cost_nothing(server: RedisServer) -> None:
     """All connections are cut again and again under load: nothing is counted twice, and decisions go on."""
-    limiter, cutter = RedisLimiter(connect(server.url)), connect(server.url)
+    limiter = RedisLimiter(connect(server.url))
 
     async def cut() -> None:
         for _ in range(5):
             await asyncio.sleep(0.05)
-            await cutter.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # type: ignore[no-untyped-call] # redis-py's
+            await server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
     async def one(i: int) -> bool | None:
         try:
@@ -70,31 +71,29 @@ async def test_cut_connections_cost_nothing(server: RedisServer) -> None:
     await cutting
     after = [await one(1000 + i) for i in range(5)]
     await limiter.close()
-    await cutter.aclose(close_connection_pool=True)
 
     assert answers.count(True) <= 122
     assert None not in after
 
 
-async def test_a_storm_of_decisions_has_few_connections(server: RedisServer) -> None:
-    """Hundreds of decisions at once are decided over at most 32 connections."""
-    limiter, looker = RedisLimiter(connect(server.url)), connect(server.url)
+async def test_a_storm_of_decisions_has_one_connection(server: RedisServer) -> None:
+    """Thousands of decisions at once are decided over one connection, and none of them is lost."""
+    limiter = RedisLimiter(connect(server.url))
     most = 0
 
     async def look() -> None:
         nonlocal most
         for _ in range(20):
-            most = max(most, int((await looker.info("clients"))["connected_clients"]))
+            most = max(most, int((await server.ask("INFO", "clients"))["connected_clients"]))
             await asyncio.sleep(0.005)
 
     looking = asyncio.create_task(look())
-    decisions = await asyncio.gather(*(limiter.spend(spend(f"r{i}", requests_per_minute=100)) for i in range(400)))
+    decisions = await asyncio.gather(*(limiter.spend(spend(f"r{i}", requests_per_minute=100)) for i in range(5000)))
     await looking
     await limiter.close()
-    await looker.aclose(close_connection_pool=True)
 
-    assert 100 <= sum(decision.allowed for decision in decisions) <= 105
-    assert most <= 34
+    assert 100 <= sum(decision.allowed for decision in decisions) <= 110
+    assert most <= 2
 
 
 async def test_a_frozen_redis_never_hangs_anybody(server: RedisServer) -> None:
@@ -115,7 +114,7 @@ async def test_a_frozen_redis_never_hangs_anybody(server: RedisServer) -> None:
     after = await limiter.spend(spend("after", requests_per_minute=100))
     await limiter.close()
 
-    assert took < 2 * BOUND_SECONDS + 2
+    assert took < 3
     assert quick < 1
     assert 50 <= sum(decision.allowed for decision in [*first, *second]) <= 55
     assert after.allowed
@@ -239,10 +238,8 @@ async def test_a_failover_is_a_pause_and_not_an_outage(tmp_path: Path) -> None:
     try:
         inner = RedisLimiter(connect(f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/mymaster"))
         limiter = GuardedLimiter(inner, CLOCK, lambda _, back: heard.append(back), share=0.5)
-        looker = connect(replica.url)
-        await until_async(lambda: linked(looker))
-        watcher = connect(f"redis://127.0.0.1:{sentinel.port}")
-        await until_async(lambda: knows(watcher))
+        await until_async(lambda: linked(replica))
+        await until_async(lambda: knows(sentinel))
         assert (await limiter.spend(spend("before", 3, images_per_minute=4))).allowed
         await asyncio.sleep(0.3)
         main.stop()
@@ -250,8 +247,6 @@ async def test_a_failover_is_a_pause_and_not_an_outage(tmp_path: Path) -> None:
         await until(lambda: heard[-1:] == [True], 30)
         after = [(await limiter.spend(spend(f"after-{i}", 1, images_per_minute=4))).allowed for i in range(3)]
         await limiter.close()
-        for client in (looker, watcher):
-            await client.aclose(close_connection_pool=True)
     finally:
         for found in (sentinel, replica, main):
             found.stop()
@@ -269,14 +264,14 @@ async def until_async(true: Callable[[], Any]) -> None:
     raise AssertionError("it did not come")
 
 
-async def linked(replica: Any) -> bool:
+async def linked(replica: RedisServer) -> bool:
     """Whether the replica follows."""
-    return bool((await replica.info("replication")).get("master_link_status") == "up")
+    return bool((await replica.ask("INFO", "replication")).get("master_link_status") == "up")
 
 
-async def knows(sentinel: Any) -> bool:
+async def knows(sentinel: RedisServer) -> bool:
     """Whether the sentinel has found the replica."""
-    return bool((await sentinel.info("sentinel"))["master0"]["slaves"] == 1)
+    return bool((await sentinel.ask("INFO", "sentinel"))["master0"]["slaves"] == 1)
 
 
 def post(gateway: Process, prompt: str) -> httpx2.Response:

@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from app.config import Limits
 from app.limiter import EmbeddedLimiter, Limiter, Scope, Spend, Unit, Used
-from app.limiter.redis import RedisLimiter, connect
+from app.limiter.redis import RedisLimiter
+from app.redis import connect
 from tests.clock import StillClock
 from tests.services import RedisServer
 
@@ -260,13 +261,6 @@ class LimiterMachine(RuleBasedStateMachine):
         assert self.model.flying(ONE.key) <= 5 or self.renew is not None
 
 
-async def flushed(url: str) -> None:
-    """An empty Redis."""
-    client = connect(url)
-    await client.flushall()
-    await client.aclose(close_connection_pool=True)
-
-
 def test_the_embedded_limiter_is_the_model() -> None:
     """Twenty kinds of steps in any order, and never another answer than the model's."""
 
@@ -281,7 +275,7 @@ def test_the_redis_limiter_is_the_model(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server:
 
         def make(clock: StillClock) -> tuple[Limiter, Callable[[], Coroutine[Any, Any, None]]]:
-            asyncio.run(flushed(server.url))
+            asyncio.run(server.ask("FLUSHALL"))
             limiter = RedisLimiter(connect(server.url), now=lambda: f"{clock.at * 1_000_000:.0f}")
             return limiter, limiter.renew
 

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.limiter.connect import connect, disconnect
 from app.limiter.protocol import LimiterLost
 from app.limiter.redis import RedisLimiter
+from app.redis import connect
 from tests.app.test_limiter import spend
 from tests.services import RedisServer
 
@@ -36,22 +36,18 @@ def secure(tmp_path: Path) -> Iterator[tuple[int, Path]]:
 async def test_decisions_come_over_tls_with_a_password(secure: tuple[int, Path]) -> None:
     """A limit holds exactly over `rediss://`, the certificate checked against the file that the URL names."""
     port, authority = secure
-    client = connect(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0?ssl_ca_certs={authority}")
-    limiter = RedisLimiter(client)
+    limiter = RedisLimiter(connect(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0?ssl_ca_certs={authority}"))
     decisions = [await limiter.spend(spend(f"r{i}", requests_per_minute=3)) for i in range(5)]
     await limiter.close()
-    await disconnect(client)
     assert [decision.allowed for decision in decisions] == [True, True, True, False, False]
 
 
 async def test_a_server_that_cannot_be_trusted_is_no_limiter(secure: tuple[int, Path]) -> None:
     """Without its authority nothing is said to it, and the password stays here."""
-    client = connect(f"rediss://:{PASSWORD}@127.0.0.1:{secure[0]}/0")
-    limiter = RedisLimiter(client)
+    limiter = RedisLimiter(connect(f"rediss://:{PASSWORD}@127.0.0.1:{secure[0]}/0"))
     with pytest.raises(LimiterLost):
         await limiter.spend(spend("r", requests_per_minute=3))
     await limiter.close()
-    await disconnect(client)
 
 
 def sign(certificate: Path, key: Path) -> None:
