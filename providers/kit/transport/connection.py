@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Final, cast
 
-from providers.core.errors import UpstreamError, UpstreamFailure
+from providers.core.errors import UpstreamError, UpstreamFailure, UpstreamTimeout
 from providers.core.http import Buffer
 from providers.kit.transport.framing import HEAD_BYTES, Body, Head, Sink, body_of, read_head
 
+HEAD_END: Final = b"\r\n\r\n"
+# Until the head is read nobody knows where the body goes, so little of it is received together with the head.
+FIRST_BYTES: Final = 16 * 1024
 MakeSink = Callable[[Head], Sink]
 
 
 class Exchange:
-    """An answer on its way. `headed` comes with its head, `ended` with its last byte; both carry what went wrong."""
+    """An answer on its way: `head` when that is here, and `ended`, done with its last byte or with what went wrong."""
 
-    def __init__(self, method: str, make_sink: MakeSink) -> None:
-        loop = asyncio.get_running_loop()
+    __slots__ = ("body", "ended", "head", "make_sink", "method")
+
+    def __init__(self, method: str, make_sink: MakeSink, ended: asyncio.Future[None]) -> None:
+        """`make_sink` is called once, with the head."""
         self.method = method
         self.make_sink = make_sink
-        self.headed: asyncio.Future[Head] = loop.create_future()
-        self.ended: asyncio.Future[None] = loop.create_future()
+        self.ended = ended
+        self.head: Head | None = None
         self.body: Body | None = None
 
     def fail(self, error: UpstreamFailure) -> None:
         """Tell whoever waits."""
-        for future in (self.headed, self.ended):
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # only one of the two may be waited for
+        if not self.ended.done():
+            self.ended.set_exception(error)
+            self.ended.exception()  # perhaps nobody waits any more
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -39,7 +43,9 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     def __init__(self, scratch: bytearray) -> None:
+        self._received = scratch
         self._scratch = memoryview(scratch)
+        self._first = self._scratch[:FIRST_BYTES]
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._head = bytearray()
@@ -69,6 +75,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def expire(self) -> None:
+        """The time of the exchange is over."""
+        self._fail(UpstreamTimeout("The upstream did not answer in time."))
+
     def pause(self, paused: bool) -> None:
         """Stop or go on reading."""
         if self._transport is None or self._transport.is_closing():
@@ -82,8 +92,11 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        body = self._exchange.body if self._exchange else None
-        room = body.room() if body is not None and not body.done else None
+        body = self._exchange.body if self._exchange is not None else None
+        if body is None:
+            self._direct = False
+            return self._first
+        room = None if body.done else body.room()
         self._direct = room is not None
         return self._scratch if room is None else room
 
@@ -96,7 +109,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._direct and exchange.body is not None:
                 exchange.body.wrote(nbytes)
             else:
-                self._look(exchange, self._scratch[:nbytes])
+                self._look(exchange, nbytes)
             if exchange.body is not None and exchange.body.done:
                 self._finish(exchange)
         except UpstreamFailure as error:
@@ -116,33 +129,43 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._keep_alive = False
         if self._exchange is not None:
-            reason = "broke off" if self._exchange.headed.done() else "never came: the connection ended"
+            reason = "broke off" if self._exchange.head else "never came: the connection ended"
             error = UpstreamError(f"The upstream's answer {reason}.")
             error.__cause__ = exc
             self._fail(error)
 
-    def _look(self, exchange: Exchange, data: memoryview) -> None:
+    def _look(self, exchange: Exchange, count: int) -> None:
+        """What came into the scratch: heads, and what follows them or lies between the chunks of a body."""
         if exchange.body is not None:
-            exchange.body.feed(data)
+            exchange.body.feed(self._scratch[:count])
             return
-        self._head += data
+        received = self._received
+        if self._head:
+            self._head += self._scratch[:count]
+            received, self._head = self._head, bytearray()
+            count = len(received)
+        start = self._read_heads(exchange, received, count)
+        if exchange.body is None:
+            self._head += memoryview(received)[start:count]
+        elif start < count:
+            exchange.body.feed(memoryview(received)[start:count])
+
+    def _read_heads(self, exchange: Exchange, received: bytearray, count: int) -> int:
+        """Where the last whole head ends."""
+        start = 0
         while exchange.body is None:
-            stop = self._head.find(b"\r\n\r\n") + 4
-            if stop < 4:  # noqa: PLR2004 - the length of what was looked for
-                if len(self._head) > HEAD_BYTES:
+            stop = received.find(HEAD_END, start, count) + len(HEAD_END)
+            if stop < len(HEAD_END):
+                if count - start > HEAD_BYTES:
                     raise UpstreamError("The upstream's answer has a head without an end.")
-                return
-            head = read_head(bytes(self._head[:stop]), exchange.method)
-            rest = bytes(self._head[stop:])
-            self._head.clear()
-            if head.interim:
-                self._head += rest
-                continue
-            self._keep_alive = head.keep_alive
-            exchange.body = body_of(head, exchange.make_sink(head))
-            exchange.headed.set_result(head)
-            if rest:
-                exchange.body.feed(memoryview(rest))
+                break
+            head = read_head(bytes(memoryview(received)[start:stop]), exchange.method)
+            start = stop
+            if not head.interim:
+                self._keep_alive = head.keep_alive
+                exchange.body = body_of(head, exchange.make_sink(head))
+                exchange.head = head
+        return start
 
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None

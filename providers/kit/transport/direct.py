@@ -7,7 +7,7 @@ import re
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
@@ -56,49 +56,68 @@ class DirectTransport:
         self._scratch = bytearray(SCRATCH_BYTES)
 
     async def send(self, request: WireRequest, seconds: float, limit: int = MAX_ANSWER_BYTES) -> HTTPResponse:
+        loop = asyncio.get_running_loop()
         origin, message = _message(request)
-        until = asyncio.get_running_loop().time() + seconds
-        connection = await self._connection(origin, seconds)
+        until = loop.time() + seconds
+        connection = await self._connection(origin, seconds, loop)
         bodies: list[Body] = []
-        with ExitStack() as held:
 
-            def make(head: Head) -> Sink:
-                bodies.append(held.enter_context(self._room.body(min(head.length or 0, limit))))
-                return Limited(bodies[0], limit, head.length)
+        def make(head: Head) -> Sink:
+            bodies.append(self._room.body(min(head.length or 0, limit)))
+            return Limited(bodies[0], limit, head.length)
 
-            exchange = Exchange(request.method, make)
-            try:
-                async with asyncio.timeout_at(until):
-                    connection.begin(exchange, message)
-                    await exchange.ended
-            except BaseException as error:
-                connection.abort()
-                if isinstance(error, TimeoutError):
-                    raise UpstreamTimeout("The upstream did not answer in time.") from error
-                raise
+        exchange = Exchange(request.method, make, loop.create_future())
+        timer = loop.call_at(until, connection.expire)
+        try:
+            connection.begin(exchange, message)
+            await exchange.ended
             body = bodies[0].whole()
-        self._keep(origin, connection)
-        head = exchange.headed.result()
-        return HTTPResponse(status=head.status, headers=head.headers, body=await _inflated(head.headers, body, limit))
+        except BaseException:
+            connection.abort()
+            raise
+        finally:
+            timer.cancel()
+            for each in bodies:
+                each.drop()
+        self._keep(origin, connection, loop.time())
+        head = exchange.head
+        assert head is not None  # noqa: S101 - what ended had a head
+        if head.headers.get("content-encoding", ACCEPT) != ACCEPT:
+            body = await _inflated(head.headers, body, limit)
+        return HTTPResponse(status=head.status, headers=head.headers, body=body)
 
     @asynccontextmanager
     async def open(self, request: WireRequest, seconds: float) -> AsyncIterator[Answer]:
+        loop = asyncio.get_running_loop()
         origin, message = _message(request)
-        until = asyncio.get_running_loop().time() + seconds
-        connection = await self._connection(origin, seconds)
+        until = loop.time() + seconds
+        connection = await self._connection(origin, seconds, loop)
         pieces = Pieces(connection.pause)
-        exchange = Exchange(request.method, lambda _: pieces)
-        exchange.ended.add_done_callback(lambda ended: pieces.finish(ended.exception()))
+        headed: asyncio.Future[Head] = loop.create_future()
+
+        def begun(head: Head) -> Sink:
+            if not headed.done():
+                headed.set_result(head)
+            return pieces
+
+        def over(ended: asyncio.Future[None]) -> None:
+            error = ended.exception()
+            pieces.finish(error)
+            if error is not None and not headed.done():
+                headed.set_exception(error)
+
+        exchange = Exchange(request.method, begun, loop.create_future())
+        exchange.ended.add_done_callback(over)
         try:
             async with asyncio.timeout_at(until):
                 connection.begin(exchange, message)
-                yield _Answer(await exchange.headed, pieces, self._room)
+                yield _Answer(await headed, pieces, self._room)
         except TimeoutError as error:
             raise UpstreamTimeout("The upstream did not answer in time.") from error
         finally:
             if exchange.ended.done() and connection.usable:
                 connection.pause(False)
-                self._keep(origin, connection)
+                self._keep(origin, connection, loop.time())
             else:
                 connection.abort()
 
@@ -108,10 +127,9 @@ class DirectTransport:
                 connection.abort()
         self._idle.clear()
 
-    async def _connection(self, origin: Origin, seconds: float) -> Connection:
+    async def _connection(self, origin: Origin, seconds: float, loop: asyncio.AbstractEventLoop) -> Connection:
         """A kept connection or a new one. Raises UpstreamUnreachable."""
-        loop = asyncio.get_running_loop()
-        kept = self._idle.get(origin, [])
+        kept = self._idle.get(origin)
         while kept:
             connection = kept.pop()
             if connection.usable and connection.idle_since + IDLE_SECONDS > loop.time():
@@ -132,11 +150,11 @@ class DirectTransport:
             raise UpstreamUnreachable(f"No connection to the upstream could be made ({what}).") from error
         return made
 
-    def _keep(self, origin: Origin, connection: Connection) -> None:
+    def _keep(self, origin: Origin, connection: Connection, now: float) -> None:
         if not connection.usable:
             connection.abort()
             return
-        connection.idle_since = asyncio.get_running_loop().time()
+        connection.idle_since = now
         kept = self._idle.setdefault(origin, [])
         kept.append(connection)
         if len(kept) > KEPT_CONNECTIONS:
@@ -197,11 +215,13 @@ def _message(request: WireRequest) -> tuple[Origin, list[Buffer]]:
         raise UpstreamUnreachable("The upstream's address cannot be used.") from None
     headers = {"host": host, "accept-encoding": ACCEPT, **request.headers}
     if request.body or request.method == "POST":
-        headers["content-length"] = str(sum(len(piece) for piece in request.body))
-    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    if not all(PLAIN.fullmatch(line) for line in lines):
+        headers["content-length"] = str(sum(map(len, request.body)))
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    lines.insert(0, f"{request.method} {target} HTTP/1.1")
+    if not PLAIN.fullmatch("".join(lines)):
         raise UpstreamUnreachable("A header for the upstream holds a control character.")
-    return origin, ["\r\n".join([*lines, "\r\n"]).encode("latin-1"), *request.body]
+    lines.append("\r\n")
+    return origin, ["\r\n".join(lines).encode("latin-1"), *request.body]
 
 
 async def _inflated(headers: Mapping[str, str], body: memoryview, limit: int) -> memoryview:
