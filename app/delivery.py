@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
@@ -24,7 +24,9 @@ from providers.kit.images import ImageError, dimensions, sniff
 from providers.kit.mask import composite
 from providers.kit.room import Memory, Room, cool
 
-HEAD: Final = 64 * 1024
+# Every PNG, WebP and GIF tells its size here, and most JPEGs do; some tell it behind their metadata.
+NEAR: Final = 1024
+FAR: Final = 64 * 1024
 PIECE: Final = 3 * 2**18  # of threes, so that base64 of the pieces is base64 of the whole
 # The label of a C2PA manifest store (C2PA 2.2, section 11): in the first kilobytes of what OpenAI and Google sign.
 C2PA: Final = b"c2pa"
@@ -59,6 +61,12 @@ class _Picture:
     data: Buffer | None
     head: Buffer
 
+    @property
+    def signed(self) -> bool:
+        """Whether it bears content credentials."""
+        far = self.encoded.head(FAR) if self.encoded else (self.data or b"")[:FAR]
+        return C2PA in bytes(far)
+
     def bytes(self) -> Buffer:
         if self.data is not None:
             return self.data
@@ -90,7 +98,8 @@ class Delivery:
     ) -> Delivered:
         """One image. Raises UpstreamError when what the provider gave is no image or cannot be fetched."""
         picture = await self._picture(image, deployment, deadline)
-        gate = self._pictures.passed(_work(picture, plan, form), None) if self._pictures else nullcontext()
+        work = _work(picture, plan, form)
+        gate = self._pictures.passed(work, None) if self._pictures and work else nullcontext()
         async with gate:
             return await self._finished(image, picture, plan, form, deployment)
 
@@ -100,8 +109,8 @@ class Delivery:
         image_format = sniff(picture.head)
         if image_format is None:
             raise UpstreamError("The upstream's answer is not an image.", provider=deployment.provider.name)
+        received, stripped = picture, False
         wanted = plan.output.format or image_format
-        credentials, stripped = C2PA in bytes(picture.head), False
         if plan.composite:
             picture = await self._composited(picture, plan)
             image_format = ImageFormat.PNG
@@ -109,16 +118,17 @@ class Delivery:
         if wanted is not image_format or plan.output.convert or plan.output.flatten:
             picture = await self._converted(picture, plan, wanted)
             image_format = wanted
-            stripped = credentials
-        measured = dimensions(picture.head)
-        delivered = Delivered(
+            stripped = received.signed
+        url, text = await self._given(picture, image_format, form)
+        return Delivered(
             format=image_format,
-            size=Size(*measured) if measured else None,
+            size=_size(picture),
             revised_prompt=image.revised_prompt,
-            stripped=stripped,
+            url=url,
+            base64=text,
             link=image.content.url if isinstance(image.content, Link) else None,
+            stripped=stripped,
         )
-        return await self._given(delivered, picture, form)
 
     async def sketch(self, partial: Partial, form: ResponseFormat) -> Sketch:
         """A partial image in the caller's form, its bytes as they came; none where it is a provider's link.
@@ -133,9 +143,10 @@ class Delivery:
             image_format = sniff(picture.head)
             if image_format is None:
                 return Sketch(image=None, index=partial.index)
-            measured = dimensions(picture.head)
-            shown = Delivered(format=image_format, size=Size(*measured) if measured else None)
-            return Sketch(image=await self._given(shown, picture, form), index=partial.index)
+            size = _size(picture)
+            url, text = await self._given(picture, image_format, form)
+            shown = Delivered(format=image_format, size=size, url=url, base64=text)
+            return Sketch(image=shown, index=partial.index)
         except ValueError:  # what is no base64 is no picture; the whole image is judged by itself
             return Sketch(image=None, index=partial.index)
 
@@ -143,7 +154,7 @@ class Delivery:
         content = image.content
         if isinstance(content, Link):
             data = await self._fetcher.result(content.url, deployment, deadline)
-            return _Picture(None, data, data[:HEAD])
+            return _bytes(data)
         try:
             return _held(content)
         except ValueError as error:
@@ -154,7 +165,7 @@ class Delivery:
         assert plan.mask is not None  # noqa: S101 - a plan composites only where a mask was given
         original, mask = bytes(call.images[0].data), bytes(plan.mask.data)
         data = await _worked(composite, original, bytes(picture.bytes()), mask)
-        return _Picture(None, data, data[:HEAD])
+        return _bytes(data)
 
     async def _converted(self, picture: _Picture, plan: Plan, wanted: ImageFormat) -> _Picture:
         def work() -> bytes:
@@ -162,18 +173,21 @@ class Delivery:
             return convert(picture.bytes(), wanted, compression=output.compression, flatten=output.flatten)
 
         data = await _worked(work)
-        return _Picture(None, data, data[:HEAD])
+        return _bytes(data)
 
-    async def _given(self, delivered: Delivered, picture: _Picture, form: ResponseFormat) -> Delivered:
+    async def _given(
+        self, picture: _Picture, image_format: ImageFormat, form: ResponseFormat
+    ) -> tuple[str | None, Buffer | None]:
+        """Its link or its base64, as it was asked for."""
         if form is ResponseFormat.B64_JSON:
             text = picture.encoded.base64 if picture.data is None and picture.encoded else None
-            return replace(delivered, base64=text if text is not None else self._encoded(picture.bytes()))
-        name = await self._store.put(picture.bytes(), delivered.format)
+            return None, text if text is not None else self._encoded(picture.bytes())
+        name = await self._store.put(picture.bytes(), image_format)
         if picture.encoded:
             cool(picture.encoded.base64)
         if picture.data is not None:
             cool(picture.data)
-        return replace(delivered, url=self._links.url(name))
+        return self._links.url(name), None
 
     def _encoded(self, data: Buffer) -> Buffer:
         """Base64, piece by piece: beyond the budget it grows in a file."""
@@ -188,23 +202,28 @@ class Delivery:
 
 def _work(picture: _Picture, plan: Plan, form: ResponseFormat) -> int:
     """How many bytes are decoded to deliver it: none where it is passed on, eight a pixel where it is converted."""
-    size = picture.encoded.size if picture.encoded else len(picture.data or b"")
-    pixels = dimensions(picture.head) or (0, 0)
-    if (
-        plan.composite
-        or plan.output.convert
-        or plan.output.flatten
-        or plan.output.format not in {None, sniff(picture.head)}
-    ):
-        return size + 8 * pixels[0] * pixels[1]
+    output, size = plan.output, picture.encoded.size if picture.encoded else len(picture.data or b"")
+    if plan.composite or output.convert or output.flatten or output.format not in {None, sniff(picture.head)}:
+        measured = _size(picture)
+        return size + (8 * measured.pixels if measured else 0)
     return 0 if form is ResponseFormat.B64_JSON else size
+
+
+def _size(picture: _Picture) -> Size | None:
+    measured = dimensions(picture.head)
+    return Size(*measured) if measured else None
 
 
 def _held(content: Base64Image | bytes) -> _Picture:
     """An image that lies here. Raises ValueError when its base64 is none."""
     if isinstance(content, bytes):
-        return _Picture(None, content, content[:HEAD])
-    return _Picture(content, None, content.head(HEAD))
+        return _bytes(content)
+    near = content.head(NEAR)
+    return _Picture(content, None, near if dimensions(near) else content.head(FAR))
+
+
+def _bytes(data: Buffer) -> _Picture:
+    return _Picture(None, data, data[:NEAR] if dimensions(data[:NEAR]) else data[:FAR])
 
 
 async def _worked(work: Callable[..., bytes], *args: bytes) -> bytes:

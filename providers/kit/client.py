@@ -186,8 +186,9 @@ class Client:
             attempt.status = response.status
             outcome = deployment.provider.outcome(way.call, response)
             cool(response.body)
-            completed = await self._tasks.end(deployment, way.call, outcome, way.deadline, way.journal)
-            return way.journal.made(deployment, completed)
+            if not isinstance(outcome, Completed):
+                outcome = await self._tasks.end(deployment, way.call, outcome, way.deadline, way.journal)
+            return way.journal.made(deployment, outcome)
 
     def _attempt(self, provider: Provider, call: Call, journal: Journal) -> Attempt:
         return self._watch.attempt(provider.name, call.spec.id, journal)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from providers.core.http import HTTPRequest
@@ -38,8 +38,7 @@ class Deployment:
     @property
     def origin(self) -> tuple[str, str, int | None]:
         """Scheme, host and port."""
-        parts = urlsplit(self.base_url)
-        return (parts.scheme, parts.hostname or "", parts.port)
+        return _base_origin(self.base_url)
 
     @property
     def address(self) -> str:
@@ -50,17 +49,26 @@ class Deployment:
 
     def owns(self, url: str) -> bool:
         """Whether a URL is of this deployment's own origin."""
-        parts = urlsplit(url)
-        return (parts.scheme, parts.hostname or "", parts.port) == self.origin
+        return _origin(url) == self.origin
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return (parts.scheme, parts.hostname or "", parts.port)
+
+
+_base_origin = lru_cache(maxsize=1024)(_origin)  # there are as many as the config file names
 
 
 def wire(deployment: Deployment, request: HTTPRequest) -> WireRequest:
     """The request as it goes out: its absolute URL, the credential if the origin is the deployment's, the body."""
-    absolute = re.match(r"https?://", request.url) is not None
+    absolute = request.url.startswith(("http://", "https://"))
     url = request.url if absolute else deployment.base_url.rstrip("/") + request.url
-    headers = {"accept": "application/json", **{name.lower(): value for name, value in request.headers.items()}}
+    headers = {"accept": "application/json"}
+    for name, value in request.headers.items():
+        headers[name.lower()] = value
     access = deployment.provider.access
-    if deployment.key and deployment.owns(url):
+    if deployment.key and (request.url.startswith("/") or deployment.owns(url)):
         headers[access.header.lower()] = f"{access.scheme}{deployment.key}"
     buffers: tuple[bytes | memoryview, ...] = ()
     if request.body is not None:

@@ -29,6 +29,8 @@ class Account(Protocol):
 def hidden(text: str, account: Account) -> str:
     """The text without the account's secrets, and without the beginning of one that a limit of length has cut."""
     for secret in _secrets(account):
+        if secret[:_SHORTEST] not in text:
+            continue
         text = text.replace(secret, MASK)
         cut = next((n for n in range(len(secret) - 1, _SHORTEST - 1, -1) if text.endswith(secret[:n])), 0)
         text = text[: len(text) - cut] + MASK if cut else text

@@ -64,12 +64,10 @@ class OpenAI:
         images = tuple(_images(document.get("data")))
         if not images:
             return Failed(failure(UpstreamError, response, provider=NAME, message="openai delivered no image."))
-        missing = call.n - len(images)
-        short = UpstreamError("openai delivered fewer images than asked.", provider=NAME)
         return Completed(
             images=images,
             usage=_usage(document.get("usage")),
-            failures=(short,) * max(0, missing),
+            failures=_missing(call.n - len(images)),
             upstream_request_id=request_id(response),
             resolved=_resolved(document),
         )
@@ -139,6 +137,10 @@ def _content(item: Mapping[str, Any]) -> Lifted | Link | None:
         return Lifted.of(item.get("b64_json"))
     url = item.get("url")
     return Link(url) if isinstance(url, str) and url else None
+
+
+def _missing(count: int) -> tuple[UpstreamError, ...]:
+    return (UpstreamError("openai delivered fewer images than asked.", provider=NAME),) * count if count > 0 else ()
 
 
 def _usage(usage: Any) -> Usage | None:

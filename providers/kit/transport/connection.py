@@ -17,7 +17,7 @@ MakeSink = Callable[[Head], Sink]
 
 
 class Exchange:
-    """An answer on its way: `head` when that is here, and `ended`, done with its last byte or with what went wrong."""
+    """An answer on its way: its `head` once that is here; `ended` is done with the last byte or what went wrong."""
 
     __slots__ = ("body", "ended", "head", "make_sink", "method")
 
