@@ -19,9 +19,8 @@ class Accounts:
         self._config = config
         self._by_name = dict(_found(providers, settings, config))
         self._listing: dict[str, tuple[str, ...]] = {}
-        for name, entry in config.providers.items():
-            for model in entry.models:
-                self._listing[model] = (*self._listing.get(model, ()), name)
+        for name, model in _listed(providers, config):
+            self._listing[model] = (*self._listing.get(model, ()), name)
 
     @property
     def all(self) -> tuple[Deployment, ...]:
@@ -50,9 +49,9 @@ class Accounts:
 
     def limits(self, spec: ModelSpec) -> tuple[str, Limits] | None:
         """What all providers of a model may do together: the sum of each limit that every one of them has."""
-        names = self.entries(spec)
+        names = [name for name in self.entries(spec) if self.named(name)]
         found = [self._config.providers[name].limits for name in names if name in self._config.providers]
-        if len(found) < len(names):
+        if not names or len(found) < len(names):
             return None
         together = {
             field: sum(values)
@@ -72,6 +71,20 @@ class Accounts:
                         f"providers.{other}.models: '{spec.id}' is served by '{first}', which is of another type; "
                         "give the model another name here."
                     )
+
+
+def _listed(providers: Sequence[Provider], config: Config) -> Iterator[tuple[str, str]]:
+    """Entries and the models they serve: those they list, else those that name them, else every row of their type."""
+    named = {overlay.provider for overlay in config.models.values()}
+    for name, entry in config.providers.items():
+        yield from ((name, model) for model in entry.models)
+        if entry.models or name in named:
+            continue
+        rows = next(provider.models for provider in providers if provider.name == entry.type)
+        for spec in rows:
+            overlay = config.models.get(spec.id)
+            if overlay is None or overlay.provider in {None, entry.type}:
+                yield name, spec.id
 
 
 def _found(

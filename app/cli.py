@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sys
@@ -17,11 +18,12 @@ import uvicorn
 from app import admin_cli, catalog
 from app import config as config_file
 from app.caller import Wish, ask, explained, saved
-from app.main import create_app
+from app.ledger.database import refuse_unready
+from app.main import create_app, keyring
 from app.process import Server, tune
 from app.registry import Registry
 from app.server import Protocol
-from app.settings import Settings, SettingsError, masked
+from app.settings import Settings, SettingsError, masked, refuse_open_door
 from app.settings import load as load_settings
 from app.telemetry import configure_logging
 from providers import discover
@@ -57,6 +59,8 @@ def serve() -> None:
     with _plain_errors():
         config = config_file.load(settings.config, settings.environ)
         app = create_app(settings, config)
+        if settings.database_url:
+            asyncio.run(refuse_unready(settings))
     typer.echo(
         f"Pinhole on http://{settings.host}:{settings.port}{' (sandbox)' if settings.sandbox else ''}", err=True
     )
@@ -86,6 +90,7 @@ def check() -> None:
     with _plain_errors():
         config = config_file.load(settings.config, settings.environ)
         registry = Registry(discover(), settings, config)
+        refuse_open_door(settings, has_keys=keyring(settings, config, None).closed)
     names = sorted({spec.provider for spec in registry.specs if registry.configured(spec)})
     shown = {
         "host": settings.host,
@@ -95,9 +100,16 @@ def check() -> None:
         "public_url": settings.public_url,
         "caller_keys": len(settings.api_keys) + len(config.keys),
         "providers_with_credential": names,
-        "config": json.loads(config.model_dump_json(exclude_defaults=True)),
+        "config": _told(json.loads(config.model_dump_json(exclude_none=True))),
     }
     typer.echo(masked(json.dumps(shown, indent=2, ensure_ascii=False)))
+
+
+def _told(value: Any) -> Any:
+    """A document without its empty parts."""
+    if not isinstance(value, dict):
+        return value
+    return {key: told for key, item in value.items() if (told := _told(item)) not in ({}, [])}
 
 
 @cli.command()

@@ -19,6 +19,7 @@ _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MARKED = re.compile("\ue000(\\w+)\ue001")
 _PREFIX = "os.environ/"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # thousands of keys are read in C, where there is libyaml
+_MERGE = "tag:yaml.org,2002:merge"
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -101,13 +102,13 @@ class KeyFields(Strict):
 class KeyEntry(KeyFields):
     """A caller of the config file."""
 
-    key: SecretStr
+    key: SecretStr = Field(min_length=1)
 
 
 class Storage(Strict):
     """Where images are kept for their links, and for how long."""
 
-    url: str | None = None
+    url: str | None = Field(None, pattern="^(file:///|s3://.|gs://.|az://.)")
     ttl_seconds: int = Field(3600, gt=0)
 
 
@@ -188,10 +189,14 @@ def parse(text: str, environ: Mapping[str, str], name: str = "config") -> Config
         return Config.model_validate(_expand(document, environ, name))
     except ValidationError as error:
         problems = [
-            f"{name}, line {_line(node, e['loc'])}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}."
+            f"{name}, line {_line(node, e['loc'])}: {'.'.join(map(str, e['loc'])) or 'file'}: {_said(e)}."
             for e in error.errors(include_url=False, include_input=False)
         ]
         raise SettingsError("\n".join(problems)) from None
+
+
+def _said(problem: Any) -> str:
+    return "unknown key" if problem["type"] == "extra_forbidden" else str(problem["msg"])
 
 
 def _read(text: str) -> tuple[yaml.Node | None, Any]:
@@ -199,9 +204,26 @@ def _read(text: str) -> tuple[yaml.Node | None, Any]:
     loader = _LOADER(text)
     try:
         node = loader.get_single_node()
+        _refuse_doubles(node)  # before merges are worked in, which say a key again
         return node, ({} if node is None else loader.construct_document(node) or {})
     finally:
         loader.dispose()
+
+
+def _refuse_doubles(node: yaml.Node | None) -> None:
+    """YAML keeps the last of two equal keys in silence. Raises yaml.MarkedYAMLError."""
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, yaml.SequenceNode):
+            waiting += found.value
+        elif isinstance(found, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in found.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen and key.tag != _MERGE:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} is there twice", problem_mark=key.start_mark)
+                seen.add(str(key.value))
+                waiting.append(value)
 
 
 def _expand(value: Any, environ: Mapping[str, str], name: str) -> Any:

@@ -174,10 +174,12 @@ def image_folder(settings: Settings, config: Config) -> Path:
 
 
 def keyring(settings: Settings, config: Config, store: KeyStore | None) -> Keyring:
-    """The callers of the environment and of the config file."""
+    """The callers of the config file and of the environment; a key of both is the file's. Raises SettingsError."""
     plain = [(key, Caller(id=f"env-{i}", name=f"key-{i}")) for i, key in enumerate(settings.api_keys, 1)]
-    named = [(entry.key.get_secret_value(), of_fields(entry.name, entry)) for entry in config.keys]
-    return Keyring([*plain, *named], admin_key=settings.admin_key, store=store)
+    named = {entry.key.get_secret_value(): of_fields(entry.name, entry) for entry in config.keys}
+    if len(named) < len(config.keys):
+        raise SettingsError("keys: two entries have the same key.")
+    return Keyring([*named.items(), *plain], admin_key=settings.admin_key, store=store)
 
 
 def create_app(

@@ -10,7 +10,7 @@ from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.ledger.writer import prepared
@@ -64,6 +64,17 @@ async def prepare(found: AsyncEngine) -> None:
     newest = ScriptDirectory(str(SCRIPTS)).get_current_head()
     if current != newest:
         raise SettingsError(f"The database is at revision {current}, not {newest}. Run: pinhole db upgrade")
+
+
+async def refuse_unready(settings: Settings) -> None:
+    """A database that cannot be used is told before anything is served. Raises SettingsError."""
+    found = engine(settings)
+    try:
+        await prepare(found)
+    except (OSError, SQLAlchemyError) as error:
+        raise SettingsError(f"DATABASE_URL: the database cannot be used ({type(error).__name__}).") from None
+    finally:
+        await found.dispose()
 
 
 def _upgrade(connection: Connection) -> None:

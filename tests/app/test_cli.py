@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from app.cli import cli
 from providers.kit.images import inspect
 from tests.gateway import Gateway
+from tests.services import postgres
 from tests.upstreams.images import mask_png, png
 
 PROGRAM = Path(sys.executable).with_name("pinhole")
@@ -114,6 +115,8 @@ def test_check_shows_no_secret(pinhole: Any, tmp_path: Path) -> None:
     assert "hidden" not in done.stdout + done.stderr
     assert found["providers_with_credential"] == ["openai", "sandbox"]
     assert found["config"]["limits"]["usd_per_day"] == 2
+    assert found["config"]["server"]["drain_seconds"] == 310
+    assert found["config"]["storage"] == {"ttl_seconds": 3600}
 
 
 def letters(text: str) -> str:
@@ -127,6 +130,8 @@ def letters(text: str) -> str:
         (("check",), {"PINHOLE_PORT": "http"}, "PINHOLE_PORT is 'http'"),
         (("check",), {"PINHOLE_CONFIG": "absent.yaml"}, "absent.yaml cannot be read"),
         (("check",), {"PINHOLE_CONFIG": "bad.yaml"}, "bad.yaml, line 2: wibble"),
+        (("check",), {"PINHOLE_CONFIG": "doubled.yaml"}, "keys: two entries have the same key"),
+        (("check",), {"PINHOLE_HOST": "0.0.0.0"}, "PINHOLE_API_KEYS"),  # noqa: S104 - refused
         (("generate", "a", "--size", "1x1", "--model", "dall-e-3"), {}, "1024x1024, 1792x1024, 1024x1792"),
         (("generate", "a", "--model", "absent"), {}, "'absent' does not exist. (404 model_not_found)"),
         (("generate", "a"), {"PINHOLE_SANDBOX": "false"}, "OPENAI_API_KEY"),
@@ -147,6 +152,7 @@ def test_a_mistake_is_a_sentence(
 ) -> None:
     """Exit status 2, what is wrong on the standard error, no trace of the program's inside, nothing written."""
     (tmp_path / "bad.yaml").write_text("limits: {}\nwibble: 1\n")
+    (tmp_path / "doubled.yaml").write_text("keys: [{name: a, key: sk}, {name: b, key: sk}]\n")
     files = [str(tmp_path / word) if "." in word and ":" not in word else word for word in arguments]
     env = {"PINHOLE_SANDBOX": "true", "PINHOLE_DATA_DIR": str(tmp_path / "data"), **environ}
     if "PINHOLE_CONFIG" in env:
@@ -164,6 +170,7 @@ def test_a_mistake_is_a_sentence(
         ({"PINHOLE_HOST": "0.0.0.0"}, "PINHOLE_API_KEYS"),  # noqa: S104 - refused
         ({"PINHOLE_DATA_DIR": "a-file"}, "PINHOLE_DATA_DIR"),
         ({"REDIS_URL": "nonsense"}, "REDIS_URL"),
+        ({"DATABASE_URL": "postgresql://pinhole@127.0.0.1:1/pinhole"}, "DATABASE_URL"),
     ],
 )
 def test_a_gateway_that_cannot_run_does_not_start(
@@ -176,6 +183,16 @@ def test_a_gateway_that_cannot_run_does_not_start(
     assert done.returncode == 2
     assert letters(said) in letters(done.stderr)  # a narrow terminal breaks words and draws boxes
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_database_that_is_behind_says_what_to_run(pinhole: Any) -> None:
+    """The one line of the refused start is the command that mends it."""
+    with postgres() as url:
+        done = pinhole("serve", DATABASE_URL=url)
+
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].endswith("Run: pinhole db upgrade")
+        assert pinhole("db", "upgrade", DATABASE_URL=url).returncode == 0
 
 
 def test_a_running_gateway_is_asked_over_http(pinhole: Any, sandbox: Gateway, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_missing_variable_is_named(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("aliases: {a: gpt-image-2}\nwibble: 1\n", r"line 2: wibble: Extra inputs"),
+        ("aliases: {a: gpt-image-2}\nwibble: 1\n", r"line 2: wibble: unknown key"),
         ("limits:\n  requests_per_minute: 5\n  images_pro_minute: 5\n", r"line 3: limits\.images_pro_minute"),
         ("limits: {requests_per_minute: 0}", r"line 1: limits\.requests_per_minute: .*greater than 0"),
         ("\n\nlimits: {usd_per_day: -1}", r"line 3: limits\.usd_per_day: .*greater than or equal to 0"),
@@ -80,6 +80,10 @@ def test_a_missing_variable_is_named(text: str) -> None:
         ("keys:\n- {name: a, key: b, policy: free}\n", r"line 2: keys\.0\.policy: .*'strict' or 'lenient'"),
         ("providers:\n  x:\n    type: word\n", r"line 3: providers\.x\.type: .*'openai'"),
         ("server: {drain_seconds: soon}", r"line 1: server\.drain_seconds: .*number"),
+        ("limits: {usd_per_day: 1}\naliases: {}\nlimits: {}\n", r"line 3: limits is there twice"),
+        ("keys:\n- {name: a, key: b, name: c}\n", r"line 2: name is there twice"),
+        ("keys:\n- {name: a, key: ''}\n", r"line 2: keys\.0\.key: .*at least 1"),
+        ("storage:\n  url: ftp://images\n", r"line 2: storage\.url: "),
         ("redis: {on_loss: ajar}", r"line 1: redis\.on_loss: .*'open' or 'closed'"),
         ("- a\n- b\n", r"line 1: file: "),
         ("just text", r"line 1: file: "),
@@ -93,6 +97,13 @@ def test_a_mistake_is_named_by_its_line(text: str, said: str) -> None:
     """The error says where it is and what is allowed there."""
     with pytest.raises(SettingsError, match=said):
         parse(text, {})
+
+
+def test_merged_keys_are_no_doubles() -> None:
+    """An anchor's keys may be said again: that is what YAML's merge is for."""
+    text = "limits: &base {usd_per_day: 1}\nkeys: [{name: a, key: b, limits: {<<: *base, usd_per_day: 2}}]\n"
+
+    assert parse(text, {}).keys[0].limits.usd_per_day == 2
 
 
 def test_every_mistake_is_told_at_once() -> None:

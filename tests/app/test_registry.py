@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.auth import Caller
-from app.config import parse
+from app.config import Limits, parse
 from app.registry import DEFAULT_MODELS, Registry, Route
 from app.settings import SettingsError, load
 from providers import discover
@@ -199,6 +199,43 @@ def test_an_engine_of_the_config_is_a_provider() -> None:
     assert spec.prices.image(None, Size(512, 512)) == 2000
     assert resolved(found, "my-engine/flux-dev").spec is spec
     assert route.adapter.name == "openai"
+
+
+ACCOUNTS = """
+providers:
+  first: {type: gemini, api_key: k1, limits: {requests_per_minute: 5}}
+  second: {type: gemini, credentials: [{api_key: k2}, {api_key: k3}], limits: {requests_per_minute: 7}}
+  engine: {type: openai, api_key: k4}
+models:
+  flux-dev: {provider: engine, like: gpt-image-1}
+"""
+
+
+def test_an_entry_without_a_list_is_an_account_of_its_type() -> None:
+    """It serves every row of the type, beside the built-in account if that has a key; engines with rows do not."""
+    found = registry({}, ACCOUNTS)
+    both = registry({"GEMINI_API_KEY": "k0"}, ACCOUNTS)
+
+    assert [one.key for one in resolved(found, "gemini-3-pro-image").deployments] == ["k1", "k2", "k3"]
+    assert [one.key for one in resolved(both, "gemini-3-pro-image").deployments] == ["k0", "k1", "k2", "k3"]
+    assert [one.key for one in resolved(found, "second/gemini-3-pro-image").deployments] == ["k2", "k3"]
+    assert resolved(found, "flux-dev").deployments[0].key == "k4"
+    with pytest.raises(ModelNotFound):
+        resolved(found, "gpt-image-2")
+
+
+def test_a_built_in_provider_without_a_key_lifts_no_limit() -> None:
+    """The limits of entries hold together, unless an account that can be called has none."""
+    limited = dict(kind_and_limits(registry({}, ACCOUNTS)))
+    open_ = dict(kind_and_limits(registry({"GEMINI_API_KEY": "k0"}, ACCOUNTS)))
+
+    assert limited["provider"].requests_per_minute == 12
+    assert "provider" not in open_
+
+
+def kind_and_limits(found: Registry) -> list[tuple[str, Limits]]:
+    """The scopes of one model's requests."""
+    return [(scope.kind, scope.limits) for scope in resolved(found, "gemini-3-pro-image").scopes]
 
 
 def test_a_model_that_is_only_listed_takes_what_compatible_engines_take() -> None:
