@@ -10,8 +10,9 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Protocol
 
-from app.config import KeyFields, Limits
+from app.config import Config, KeyFields, Limits
 from app.errors import Unauthenticated
+from app.settings import Settings, SettingsError
 from app.limiter.protocol import Scope
 from providers.core.types import Policy, ResponseFormat
 
@@ -114,6 +115,15 @@ class Keyring:
         key = presented(headers)
         if self._admin is None or key is None or not hmac.compare_digest(self._admin, _digest(key)):
             raise Unauthenticated("This needs the admin key.")
+
+
+def keyring(settings: Settings, config: Config, store: KeyStore | None) -> Keyring:
+    """The callers of the config file and of the environment; a key of both is the file's. Raises SettingsError."""
+    plain = [(key, Caller(id=f"env-{i}", name=f"key-{i}")) for i, key in enumerate(settings.api_keys, 1)]
+    named = {entry.key.get_secret_value(): of_fields(entry.name, entry) for entry in config.keys}
+    if len(named) < len(config.keys):
+        raise SettingsError("keys: two entries have the same key.")
+    return Keyring([*named.items(), *plain], admin_key=settings.admin_key, store=store)
 
 
 def _digest(key: str) -> bytes:

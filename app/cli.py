@@ -17,9 +17,10 @@ import uvicorn
 
 from app import admin_cli, catalog
 from app import config as config_file
+from app.auth import keyring
 from app.caller import Wish, ask, explained, saved
 from app.ledger.database import refuse_unready
-from app.main import create_app, keyring
+from app.main import create_app
 from app.process import Server, tune
 from app.registry import Registry
 from app.server import Protocol

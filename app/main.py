@@ -13,7 +13,7 @@ from fastapi.telemetry import TelemetryConfig
 
 from app import config as config_file
 from app import edge
-from app.auth import Caller, Keyring, KeyStore, of_fields
+from app.auth import keyring
 from app.capacity import Capacity
 from app.config import Config
 from app.configured import Configured, Current
@@ -171,15 +171,6 @@ def image_folder(settings: Settings, config: Config) -> Path:
     if not url.startswith("file:///"):
         raise SettingsError(f"storage.url is '{url}'; allowed: file:///folder, {', '.join(BUCKETS)}bucket/prefix.")
     return Path(url.removeprefix("file://"))
-
-
-def keyring(settings: Settings, config: Config, store: KeyStore | None) -> Keyring:
-    """The callers of the config file and of the environment; a key of both is the file's. Raises SettingsError."""
-    plain = [(key, Caller(id=f"env-{i}", name=f"key-{i}")) for i, key in enumerate(settings.api_keys, 1)]
-    named = {entry.key.get_secret_value(): of_fields(entry.name, entry) for entry in config.keys}
-    if len(named) < len(config.keys):
-        raise SettingsError("keys: two entries have the same key.")
-    return Keyring([*named.items(), *plain], admin_key=settings.admin_key, store=store)
 
 
 def create_app(
