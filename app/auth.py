@@ -12,8 +12,8 @@ from typing import Protocol
 
 from app.config import Config, KeyFields, Limits
 from app.errors import Unauthenticated
-from app.settings import Settings, SettingsError
 from app.limiter.protocol import Scope
+from app.settings import Settings, SettingsError
 from providers.core.types import Policy, ResponseFormat
 
 
