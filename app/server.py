@@ -1,53 +1,118 @@
-"""The HTTP server's protocol, with small writes held back for the next one: a head travels with its body."""
+"""The HTTP server's protocol. Small writes wait for the next one: a head travels with its body.
+
+A connection outlives its last answer until it is known whether the caller took it (app/receipts.py).
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.receipts import EXTENSION, Receipts
 
 SMALL: Final = 16 * 1024
 
 
 class Corked:
-    """A transport whose small writes go out with the next write, or when the event loop comes round."""
+    """A transport whose small writes go out with the next write, or when the event loop comes round.
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    `held` is asked at a close: whether it has to wait for `finish`.
+    """
+
+    def __init__(self, transport: asyncio.Transport, held: Callable[[], bool]) -> None:
+        self.held = False
         self._transport = transport
-        self._held: list[Any] = []
+        self._closes_later = held
+        self._small: list[Any] = []
         self._loop = asyncio.get_running_loop()
 
     def write(self, data: Any) -> None:
         """Send, in order."""
         if not data:
             return
-        if self._held:
-            self._held.append(data)
+        if self._small:
+            self._small.append(data)
             if len(data) > SMALL:
                 self._flush()
         elif len(data) <= SMALL:
-            self._held.append(data)
+            self._small.append(data)
             self._loop.call_soon(self._flush)
         else:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Send what is held and end."""
+        """Send what is held and end, at once or later."""
+        self._flush()
+        if self._closes_later():
+            self.held = True
+        else:
+            self._transport.close()
+
+    def finish(self) -> None:
+        """End."""
         self._flush()
         self._transport.close()
 
+    def is_closing(self) -> bool:
+        """Also while the end has to wait."""
+        return self.held or self._transport.is_closing()
+
     def _flush(self) -> None:
-        held, self._held = self._held, []
-        if held and not self._transport.is_closing():
-            self._transport.writelines(held)
+        small, self._small = self._small, []
+        if small and not self._transport.is_closing():
+            self._transport.writelines(small)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, over a corked transport."""
+    """uvicorn's own, over a corked transport; tells the app what became of its answers."""
+
+    transport: Corked  # type: ignore[assignment]  # what connection_made puts there
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(cast("asyncio.Transport", Corked(transport)))
+        corked = Corked(transport, self._closes_later)
+        self._receipts = Receipts(corked)
+        self._last = False
+        super().connection_made(cast("asyncio.Transport", corked))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._receipts.lost()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn never keeps a connection open here
+        return self._receipts.ended()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.held:
+            if not self.cycle.keep_alive:
+                return  # it was told that nothing more is answered here
+            self.transport.held = False
+            self._receipts.reopened()
+            self._last = True
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._receipts.asked()
+        super().on_message_begin()
+        self.scope["extensions"] = cast("Any", {EXTENSION: self._receipts.expect})
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self._last:
+            self.cycle.keep_alive = False
+
+    def on_response_complete(self) -> None:
+        self._receipts.out()
+        super().on_response_complete()
+
+    def _closes_later(self) -> bool:
+        """Whether a close waits; what was broken off is lost at once."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or not cycle.response_complete:
+            self._receipts.lost()
+        return self._receipts.closing()

@@ -25,6 +25,7 @@ from app.limiter import Limiter
 from app.main import create_app, image_folder, limiter, line, room
 from app.seams import Seams
 from app.secret import signing_secrets
+from app.server import Protocol
 from app.settings import load
 from app.store import DiskStore, ImageStore, Links
 from app.telemetry import Telemetry
@@ -121,7 +122,8 @@ def running(
         )
         asyncio.run(_prepared(database))
         app = create_app(settings, parsed, chosen=seams, telemetry=telemetry)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+        serving = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", http=Protocol)
+        server = uvicorn.Server(serving)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         deadline = time.monotonic() + START_SECONDS

@@ -1,18 +1,17 @@
-"""Waiting at a run for its caller: join or start it, answer in time, and note whether the caller got it all."""
+"""Waiting at a run for its caller: join or start it, answer in time, and note whether the caller took it."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import Receive
+from starlette.responses import JSONResponse, Response
 
 from app import kept as answers
 from app.answer import Answer
@@ -23,6 +22,7 @@ from app.events import Frames, alive
 from app.kept import Kept
 from app.pipeline import Pipeline
 from app.routes import describe
+from app.routes.sending import Buffers, Events
 from app.runs import Record, Run, Runs, Seat, State, fingerprint
 from app.telemetry import Telemetry
 from app.ticket import Ticket
@@ -35,9 +35,6 @@ from providers.kit.room import cool
 GONE: Final = 499
 REPLAYED: Final = {"pinhole-replayed": "true", "pinhole-cost-usd": "0.000000"}
 KEY_LENGTH: Final = 255
-# A spooled answer is in memory piece by piece.
-PIECE: Final = 2**20
-JOINED: Final = 32 * 2**10
 # How much longer than its caller's deadline a repeat holds the run that it joined.
 PATIENCE: Final = 5.0
 
@@ -159,22 +156,8 @@ class Attendance:
         if first is None:
             seat.leave(delivered=False)
             return Response(status_code=GONE)
-        told = False
-
-        async def events() -> AsyncIterator[Any]:
-            nonlocal told
-            try:
-                for buffer in first:
-                    yield buffer
-                async for buffers in source:
-                    for buffer in buffers:
-                        yield buffer
-                told = not await request.is_disconnected()
-            except PinholeError as error:
-                for buffer in frames.failed(error):
-                    yield buffer
-
-        return Events(events(), REPLAYED if seat.replayed else {}, lambda: seat.leave(delivered=told))
+        headers = REPLAYED if seat.replayed else {}
+        return Events(_after(first, source), frames.failed, headers, lambda taken: seat.leave(delivered=taken))
 
     async def _events(
         self, request: Request, ticket: Ticket, seat: Seat, frames: Frames
@@ -189,62 +172,10 @@ class Attendance:
         return max(0.0, ticket.started + ticket.seconds - self.clock.now())
 
 
-class Buffers(Response):
-    """A JSON answer sent as its buffers, the last of them text; small ones are joined.
-
-    `done` hears whether the caller was there to the end.
-    """
-
-    def __init__(self, buffers: list[Buffer], headers: Mapping[str, str], done: Any) -> None:
-        super().__init__(status_code=200, headers=dict(headers), media_type="application/json")
-        length = sum(len(buffer) for buffer in buffers)
-        self._buffers = [b"".join(buffers)] if length <= JOINED else buffers
-        self._done = done
-        self.headers["content-length"] = str(length)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002 - ASGI
-        sent = False
-        try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            for piece in self._before_last():
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            there = not hung_up(receive)
-            await send({"type": "http.response.body", "body": self._buffers[-1], "more_body": False})
-            sent = there
-        finally:
-            self._done(sent)
-
-    def _before_last(self) -> Iterator[Buffer]:
-        for buffer in self._buffers[:-1]:
-            for start in range(0, len(buffer), PIECE):
-                yield memoryview(buffer)[start : start + PIECE]
-                cool(buffer)
-
-
-def hung_up(receive: Receive) -> bool:
-    """Whether the caller is known to be gone, without waiting: a server answers `receive` at once only with that."""
-    asking = receive()
-    try:
-        asking.send(None)  # type: ignore[attr-defined]  # starlette says Awaitable; servers give coroutines
-    except StopIteration as answer:
-        return bool(answer.value["type"] == "http.disconnect")
-    asking.close()  # type: ignore[attr-defined]  # as above
-    return False
-
-
-class Events(StreamingResponse):
-    """An event stream; `done` hears of its end, also of one that the caller never let begin."""
-
-    def __init__(self, content: AsyncIterator[Any], headers: Mapping[str, str], done: Callable[[], None]) -> None:
-        more = {"cache-control": "no-store", "x-accel-buffering": "no", **headers}
-        super().__init__(content, media_type="text/event-stream", headers=more)
-        self._done = done
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._done()
+async def _after(first: list[Buffer], source: AsyncIterator[list[Buffer]]) -> AsyncIterator[list[Buffer]]:
+    yield first
+    async for buffers in source:
+        yield buffers
 
 
 async def _first(request: Request, source: AsyncGenerator[list[Buffer]]) -> list[Buffer] | None:
@@ -272,9 +203,9 @@ def _again(seat: Seat, error: PinholeError) -> PinholeError:
 
 
 def _told(seat: Seat, kept: Kept) -> Buffers:
-    """The answer; whether it was delivered is known when its last byte is out."""
+    """The answer; whether it was delivered is known some time after its last byte is out."""
     headers = {**kept.headers, **(REPLAYED if seat.replayed else kept.limits)}
-    return Buffers(answers.body(kept), headers, lambda sent: seat.leave(delivered=sent))
+    return Buffers(answers.body(kept), headers, lambda taken: seat.leave(delivered=taken))
 
 
 async def _print(request: ImageRequest) -> str:

@@ -63,6 +63,7 @@ class Seat:
     repeat: bool
     replayed: bool
     leaving: Callable[[Seat, bool], None]
+    left: bool = False
 
     async def outcome(self, seconds: float, gone: Awaitable[None]) -> Kept | None:
         """The run's answer; None when the caller hung up first. Raises its error, or TimeoutError after `seconds`."""
@@ -98,5 +99,7 @@ class Seat:
         yield self.run.outcome
 
     def leave(self, *, delivered: bool) -> None:
-        """The caller goes; `delivered` says that it got all of it."""
-        self.leaving(self, delivered)
+        """The caller goes; `delivered` says that it got all of it. Only the first time counts."""
+        if not self.left:
+            self.left = True
+            self.leaving(self, delivered)

@@ -28,6 +28,7 @@ from providers.kit.clock import Clock
 MEMORY_BYTES: Final = 256 * 2**20
 LOOK_SECONDS: Final = (0.1, 1.0)  # how often a run of another gateway is asked for: at first, and later
 WANTED_SECONDS: Final = 2.0
+BOOKS_SECONDS: Final = 5.0  # for the last bookings of a drain that took all its time
 
 Source = Callable[[Run], Awaitable[Answer]]
 Trouble = Callable[[str, BaseException], None]
@@ -47,6 +48,7 @@ class Runs:
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.Task[None] | None = None
+        self._ending = False
 
     @property
     def instance(self) -> str:
@@ -87,15 +89,24 @@ class Runs:
             if not going | self._tasks:
                 break
             await asyncio.wait(going | self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        late = [run.task for run in self._runs.values() if run.own and run.task and not run.task.done()]
-        for task in late:
-            task.cancel()  # its account then writes the ledger's row as unknown
-        await asyncio.gather(*late, return_exceptions=True)
+        await self._close_books()
         if self._beating:
             self._beating.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._beating
         await self._index.close()
+
+    async def _close_books(self) -> None:
+        """Nobody is waited for any more: what was not taken yet is kept, what still runs is unknown."""
+        self._ending = True
+        late = [run.task for run in self._runs.values() if run.own and run.task and not run.task.done()]
+        for task in late:
+            task.cancel()  # its account then writes the ledger's row as unknown
+        await asyncio.gather(*late, return_exceptions=True)
+        for run in self._runs.values():
+            run.moved.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=BOOKS_SECONDS)
 
     def _carried(self, record: Record, source: Source) -> Run:
         run = self._runs[record.id] = Run(record)
@@ -136,7 +147,8 @@ class Runs:
     async def _failed(self, run: Run) -> None:
         error = run.error or failures.unknown()
         state = State.BILLED if failures.billed(error) else State.FREE
-        while state is State.BILLED and run.waiting:  # an outcome on its way to its caller is nobody else's
+        # An outcome on its way to its caller is nobody else's.
+        while state is State.BILLED and run.waiting and not self._ending:
             run.moved.clear()
             await run.moved.wait()
         await self._index.put(replace(run.record, state=state, failure=failures.written(error)))
@@ -145,7 +157,7 @@ class Runs:
 
     async def _asked_for(self, run: Run) -> bool:
         """Whether anybody may come for its answer: by key, because its caller is gone, or as a repeat elsewhere."""
-        while not run.record.key and run.waiting:
+        while not run.record.key and run.waiting and not self._ending:
             run.moved.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(run.moved.wait(), WANTED_SECONDS)
@@ -164,7 +176,7 @@ class Runs:
             self._trouble("store", error)
         size = sum(len(piece) for piece in pieces) if name else 0
         run.record = replace(run.record, state=State.ANSWERED, document=name, size=size)
-        alone = not run.waiting
+        alone = self._ending or not run.waiting
         for gone in await self._index.put(replace(run.record, alone=alone, delivered=run.delivered)):
             await self._store.drop(gone)
 

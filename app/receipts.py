@@ -1,0 +1,138 @@
+"""Whether callers took their answers: what a connection shows after the last byte.
+
+A write only fills a buffer. The kernel knows more: how much the other side has not acknowledged, and by a reset that
+it closed before it read all it had. A caller that asks for the next thing has read the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import select
+import struct
+import termios
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final, Protocol
+
+EXTENSION: Final = "pinhole.receipt"
+IDLE_SECONDS: Final = 1.0
+# anyio's sockets (those of the SDKs' async clients) end with a FIN and reset right after it when they left bytes
+# unread (4.16, 2026-11-26): an end is believed when nothing follows it for a moment.
+END_SECONDS: Final = 0.25
+STALLED_SECONDS: Final = 30.0
+
+Done = Callable[[bool], None]
+
+
+class Connection(Protocol):
+    """What is asked of a transport."""
+
+    def get_extra_info(self, name: str) -> Any: ...
+
+    def get_write_buffer_size(self) -> int: ...
+
+    def finish(self) -> None:
+        """Close it, whoever waits."""
+
+
+def expected(scope: MutableMapping[str, Any], done: Done) -> bool:
+    """Have `done` told whether the caller took the answer whose last piece is sent next; False: nobody can tell."""
+    expect = scope.get("extensions", {}).get(EXTENSION)
+    if expect is None:
+        return False
+    expect(done)
+    return True
+
+
+class Receipts:
+    """The answers of one connection that are not known to be taken or lost. All of it in the event loop."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._open: list[Done] = []
+        self._sending = False
+        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._left = 0
+        self._stalled = 0.0
+
+    def expect(self, done: Done) -> None:
+        """An answer's last piece is sent next."""
+        self._open.append(done)
+        self._sending = True
+
+    def out(self) -> None:
+        """An answer's last byte was given to the transport."""
+        if self._sending:
+            self._sending = False
+            self._look_in(IDLE_SECONDS)
+
+    def asked(self) -> None:
+        """The next request begins. One that came before the end of an answer says nothing of it."""
+        if self._open and not self._sending:
+            self._settle(taken=True)
+
+    def ended(self) -> bool:
+        """The caller sends no more: True when the connection has to stay for what is open."""
+        if not self._open:
+            return False
+        self._closing = True
+        if not self._sending:
+            self._look_in(END_SECONDS)
+        return True
+
+    def closing(self) -> bool:
+        """We want to close: True when that has to wait for what is open, and is done then."""
+        self._closing = bool(self._open)
+        return self._closing
+
+    def reopened(self) -> None:
+        """The close that we wanted is off."""
+        self._closing = False
+
+    def lost(self) -> None:
+        """The connection is gone before anything else was seen."""
+        if self._open:
+            self._settle(taken=False)
+
+    def _look_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        left, before = self._unacknowledged(), self._left
+        self._left = left or 0
+        self._stalled = self._stalled + IDLE_SECONDS if left and left == before else 0.0
+        if left is None or self._stalled >= STALLED_SECONDS:
+            self._settle(taken=False)
+        elif left or before:
+            self._look_in(IDLE_SECONDS)
+        else:
+            self._settle(taken=True)
+
+    def _settle(self, *, taken: bool) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        settled, self._open, self._sending = self._open, [], False
+        for done in settled:
+            done(taken)
+        if self._closing:
+            self._connection.finish()
+
+    def _unacknowledged(self) -> int | None:
+        """Bytes on their way; None after a reset."""
+        own = self._connection.get_write_buffer_size()
+        number = self._connection.get_extra_info("socket").fileno()
+        if number < 0:
+            return None
+        try:
+            state = select.poll()
+            state.register(number, 0)
+            if any(event & select.POLLERR for _, event in state.poll(0)):
+                return None
+            (theirs,) = struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)))
+        except OSError:
+            return own  # this system does not tell
+        return own + int(theirs)

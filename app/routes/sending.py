@@ -1,0 +1,106 @@
+"""Answers on their way out: JSON as buffers, event streams; each says in the end whether its caller took it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Final
+
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive
+
+from app.receipts import Done, expected
+from providers.core.errors import PinholeError
+from providers.core.http import Buffer
+from providers.kit.room import cool
+
+# A spooled answer is in memory piece by piece.
+PIECE: Final = 2**20
+JOINED: Final = 32 * 2**10
+
+
+class Buffers(Response):
+    """A JSON answer sent as its buffers, the last of them text; small ones are joined.
+
+    `done` hears whether the caller took it: of the connection where the server follows that, else of the last write.
+    What it hears first counts.
+    """
+
+    def __init__(self, buffers: list[Buffer], headers: Mapping[str, str], done: Done) -> None:
+        super().__init__(status_code=200, headers=dict(headers), media_type="application/json")
+        length = sum(len(buffer) for buffer in buffers)
+        self._buffers = [b"".join(buffers)] if length <= JOINED else buffers
+        self._done = done
+        self.headers["content-length"] = str(length)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for piece in self._before_last():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            there = not hung_up(receive)
+            followed = there and expected(scope, self._done)
+            await send({"type": "http.response.body", "body": self._buffers[-1], "more_body": False})
+        except BaseException:
+            self._done(False)
+            raise
+        if not followed:
+            self._done(there)
+
+    def _before_last(self) -> Iterator[Buffer]:
+        for buffer in self._buffers[:-1]:
+            for start in range(0, len(buffer), PIECE):
+                yield memoryview(buffer)[start : start + PIECE]
+                cool(buffer)
+
+
+def hung_up(receive: Receive) -> bool:
+    """Whether the caller is known to be gone, without waiting: a server answers `receive` at once only with that."""
+    asking = receive()
+    try:
+        asking.send(None)  # type: ignore[attr-defined]  # starlette says Awaitable; servers give coroutines
+    except StopIteration as answer:
+        return bool(answer.value["type"] == "http.disconnect")
+    asking.close()  # type: ignore[attr-defined]  # as above
+    return False
+
+
+class Events(StreamingResponse):
+    """An event stream; `failed` renders an error that ends it.
+
+    `done` hears whether the caller took it, as that of `Buffers` does; also when the caller never let it begin.
+    """
+
+    def __init__(
+        self,
+        events: AsyncIterator[list[Buffer]],
+        failed: Callable[[PinholeError], list[Buffer]],
+        headers: Mapping[str, str],
+        done: Done,
+    ) -> None:
+        more = {"cache-control": "no-store", "x-accel-buffering": "no", **headers}
+        super().__init__((), media_type="text/event-stream", headers=more)
+        self._events = events
+        self._failed = failed
+        self._done = done
+        self._there = self._followed = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.body_iterator = self._pieces(scope, receive)
+        try:
+            await super().__call__(scope, receive, send)
+        except BaseException:
+            self._done(False)
+            raise
+        if not self._followed:
+            self._done(self._there)
+
+    async def _pieces(self, scope: Any, receive: Any) -> AsyncIterator[Any]:
+        try:
+            async for buffers in self._events:
+                for buffer in buffers:
+                    yield buffer
+            self._there = not hung_up(receive)
+            self._followed = self._there and expected(scope, self._done)
+        except PinholeError as error:
+            for buffer in self._failed(error):
+                yield buffer
