@@ -70,14 +70,18 @@ def delivered_adjustments(plan: Plan, images: tuple[Delivered, ...], shown: int 
     if shown < (rough := plan.calls[0].partial_images):
         found.append(Adjustment(param="partial_images", kind=Kind.DELIVERED, asked=rough, used=shown))
     expected = plan.calls[0].resolution.pixels
-    sure = any(fate.param == "size" and fate.fate is Fate.HONOURED for fate in plan.fates)
-    sizes = {image.size for image in images if image.size}
-    if sure and expected and isinstance(plan.calls[0].resolution.wire, Size) and sizes and sizes != {expected}:
-        other = next(size for size in sizes if size != expected)
+    other = next((image.size for image in images if image.size and image.size != expected), None)
+    if other and expected and _sure(plan):
         found.append(Adjustment(param="size", kind=Kind.DELIVERED, asked=str(expected), used=str(other)))
     if any(image.stripped for image in images):
         found.append(Adjustment(param="content_credentials", kind=Kind.DROPPED))
     return tuple(found)
+
+
+def _sure(plan: Plan) -> bool:
+    """Whether the model was asked for this very size."""
+    honoured = any(fate.param == "size" and fate.fate is Fate.HONOURED for fate in plan.fates)
+    return honoured and isinstance(plan.calls[0].resolution.wire, Size)
 
 
 def facts(answer: Answer) -> dict[str, str]:

@@ -128,13 +128,9 @@ class Account:
     ) -> None:
         if isinstance(error, PinholeError):
             error.__dict__["attempts"] = self.journal.attempts
-        state, answer = self._state(error), self._answer
-        used = NOTHING if state is State.FAILED else Used(images=0, megapixels=0.0)
-        if answer is not None:
-            used = _used(answer)
-        entry = self._ended(state, type(error).__name__ if error else "")
+        entry = self._ended(self._state(error), type(error).__name__ if error else "")
         await self._ledger.settle(entry)
-        await self._limiter.settle(self._spend, used)
+        await self._limiter.settle(self._spend, _used(entry, self._answer))
         self._telemetry.settled(entry, self.journal)
 
     def _ended(self, state: State, error: str) -> Entry:
@@ -209,9 +205,12 @@ def _given(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _used(answer: Answer) -> Used:
+def _used(entry: Entry, answer: Answer | None) -> Used:
+    if answer is None:
+        return NOTHING if entry.state is State.FAILED else Used(images=0, megapixels=0.0)
     known = all(image.size for image in answer.images)
-    return Used(images=len(answer.images), megapixels=answer.megapixels if known else None, micro_usd=answer.cost)
+    megapixels = entry.megapixels if known else None
+    return Used(images=entry.images_delivered, megapixels=megapixels, micro_usd=entry.cost)
 
 
 def _links(bought: Completed | None) -> tuple[str, ...]:

@@ -2,6 +2,17 @@
 
 from app.limiter.embedded import EmbeddedLimiter
 from app.limiter.guarded import GuardedLimiter
-from app.limiter.protocol import Decision, Limiter, Scope, Spend, Standing, Unit, Used
+from app.limiter.protocol import KINDS, Decision, Limiter, Scope, Spend, Standing, Unit, Used
 
-__all__ = ["Decision", "EmbeddedLimiter", "GuardedLimiter", "Limiter", "Scope", "Spend", "Standing", "Unit", "Used"]
+__all__ = [
+    "KINDS",
+    "Decision",
+    "EmbeddedLimiter",
+    "GuardedLimiter",
+    "Limiter",
+    "Scope",
+    "Spend",
+    "Standing",
+    "Unit",
+    "Used",
+]

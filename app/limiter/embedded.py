@@ -166,11 +166,14 @@ class EmbeddedLimiter:
     async def spend(self, spend: Spend) -> Decision:
         held, day = self._granted.get(spend.request_id, (None, None))
         at = Moment(self._clock, day)
+        rules = self._rules(spend)
         if held is not None and held == spend:
-            return Decision(allowed=True, standings=self._standings(spend, at))
-        await self._read(spend, at.day)
+            return Decision(allowed=True, standings=_standings(rules, at))
+        while (unread := _unread(rules, at.day)) is not None:
+            await self._read(unread, at.day)
+            rules = self._rules(spend)
         # From here to the end nothing waits, so that no other request comes between the question and the taking.
-        steps = self._steps(spend, held)
+        steps = self._steps(spend, rules, held)
         longest, worst = 0.0, None
         for rule, more in steps:
             wait = rule.cell.wait(more, rule.limit, at) if more > 0 else 0.0
@@ -179,7 +182,7 @@ class EmbeddedLimiter:
         if worst is not None:
             return Decision(
                 allowed=False,
-                standings=self._standings(spend, at),
+                standings=_standings(rules, at),
                 refused_scope=worst.scope,
                 refused_unit=worst.unit,
                 retry_after=longest,
@@ -187,7 +190,7 @@ class EmbeddedLimiter:
         for rule, more in steps:
             rule.cell.move(more, rule.limit, at)
         self._granted[spend.request_id] = (spend, at.day)
-        return Decision(allowed=True, standings=self._standings(spend, at))
+        return Decision(allowed=True, standings=_standings(rules, at))
 
     async def settle(self, spend: Spend, used: Used) -> None:
         held, day = self._granted.pop(spend.request_id, (None, 0))
@@ -211,24 +214,18 @@ class EmbeddedLimiter:
                 if isinstance(rule.cell, Purse):
                     rule.cell.spent.clear()
 
-    async def _read(self, spend: Spend, day: int) -> None:
-        """The day's sums that are not known here, from the ledger."""
-        while (purse := self._unread(spend, day)) is not None:
-            found = await self._ledger(purse[0], day * DAY)
-            purse[1].spent.setdefault(day, found)  # another request may have read it meanwhile
-            for old in [known for known in purse[1].spent if known < day - 1]:
-                del purse[1].spent[old]
+    async def _read(self, rule: Rule, day: int) -> None:
+        """The day's sum of a scope, which is not known here, from the ledger."""
+        assert isinstance(rule.cell, Purse)  # noqa: S101 - what _unread finds
+        found = await self._ledger(rule.scope, day * DAY)
+        rule.cell.spent.setdefault(day, found)  # another request may have read it meanwhile
+        for old in [known for known in rule.cell.spent if known < day - 1]:
+            del rule.cell.spent[old]
 
-    def _unread(self, spend: Spend, day: int) -> tuple[Scope, Purse] | None:
-        for rule in self._rules(spend):
-            if isinstance(rule.cell, Purse) and day not in rule.cell.spent:
-                return rule.scope, rule.cell
-        return None
-
-    def _steps(self, spend: Spend, held: Spend | None) -> list[tuple[Rule, float]]:
+    def _steps(self, spend: Spend, rules: list[Rule], held: Spend | None) -> list[tuple[Rule, float]]:
         """Every limit, and how much more of it than the request holds (by a failed way) it is to hold."""
         amounts = spend.amounts
-        steps = [(rule, amounts[rule.unit]) for rule in self._rules(spend)]
+        steps = [(rule, amounts[rule.unit]) for rule in rules]
         if held is None:
             return steps
         before = {id(rule.cell): (rule, held.amounts[rule.unit]) for rule in self._rules(held)}
@@ -236,7 +233,7 @@ class EmbeddedLimiter:
         return [*found, *((rule, -amount) for rule, amount in before.values())]
 
     def _rules(self, spend: Spend) -> list[Rule]:
-        return [rule for scope in spend.scopes for rule in self._bearer(scope.key).under(scope)]
+        return [rule for scope in spend.scopes if scope.in_force for rule in self._bearer(scope.key).under(scope)]
 
     def _bearer(self, key: str) -> Bearer:
         found = self._bearers.get(key)
@@ -248,10 +245,16 @@ class EmbeddedLimiter:
             found = self._bearers[key] = Bearer()
         return found
 
-    def _standings(self, spend: Spend, at: Moment) -> tuple[Standing, ...]:
-        found = []
-        for rule in self._rules(spend):
-            if isinstance(rule.cell, Bucket):
-                ahead, limit = rule.cell.ahead(at.now), rule.limit
-                found.append(Standing(rule.unit, limit, max(0.0, limit * (1 - ahead / MINUTE)), ahead))
-        return tuple(found)
+
+def _unread(rules: list[Rule], day: int) -> Rule | None:
+    """A budget of which nobody knows what is spent of it."""
+    return next((rule for rule in rules if isinstance(rule.cell, Purse) and day not in rule.cell.spent), None)
+
+
+def _standings(rules: list[Rule], at: Moment) -> tuple[Standing, ...]:
+    found = []
+    for rule in rules:
+        if isinstance(rule.cell, Bucket):
+            ahead, limit = rule.cell.ahead(at.now), rule.limit
+            found.append(Standing(rule.unit, limit, max(0.0, limit * (1 - ahead / MINUTE)), ahead))
+    return tuple(found)

@@ -22,6 +22,7 @@ class Unit(StrEnum):
 
 
 UNITS: Final = {unit.value: unit for unit in Unit}
+KINDS: Final = ("caller", "user", "model", "provider", "gateway")
 PER_MINUTE: Final = (Unit.REQUESTS, Unit.IMAGES, Unit.MEGAPIXELS)
 
 

@@ -6,48 +6,16 @@ is bound once and kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-# A third of the series of counters and histograms, and of no use: Prometheus finds a reset by itself.
-disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+from app.telemetry.series import Families, Family, Number, Spread
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 UPSTREAM_SECONDS: Final = (0.5, 1, 2, 5, 10, 20, 40, 60, 90, 120, 180, 300)
 REQUEST_SECONDS: Final = (0.01, 0.05, 0.2, *UPSTREAM_SECONDS)
 LAG_SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-
-M = TypeVar("M", Counter, Gauge, Histogram)
-
-
-class Family(Generic[M]):
-    """One metric. Called with one value for each label it gives the child to count with."""
-
-    __slots__ = ("_bound", "_metric", "help", "kind", "labels", "name")
-
-    def __init__(self, metric: M, name: str, help_: str, labels: tuple[str, ...]) -> None:
-        self.kind = type(metric).__name__.lower()
-        self.name = f"{name}_total" if self.kind == "counter" else name
-        self.help = help_
-        self.labels = labels
-        self._metric: M = metric
-        self._bound: dict[tuple[str, ...], M] = {}
-
-    def __call__(self, *values: str) -> M:
-        child = self._bound.get(values)
-        if child is None:
-            child = self._bound[values] = self._metric.labels(*values) if values else self._metric
-        return child
 
 
 class Metrics:
@@ -56,7 +24,9 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.families: list[Family[Counter] | Family[Gauge] | Family[Histogram]] = []
+        self._families = Families()
+        self.registry.register(self._families)
+        self.families = self._families.all
         # What callers meet.
         self.answers = self._counter("http_answers", "Answers by route and status", "route", "status")
         self.request_seconds = self._histogram(
@@ -86,6 +56,9 @@ class Metrics:
         )
         self.retries = self._counter("upstream_retries", "Attempts that repeat one that cost nothing", "provider")
         self._deployments()
+        self._own()
+
+    def _own(self) -> None:
         # Limits.
         self.decisions = self._counter(
             "limiter_decisions",
@@ -132,20 +105,18 @@ class Metrics:
         """What /metrics answers."""
         return generate_latest(self.registry)
 
-    def _counter(self, name: str, help_: str, *labels: str) -> Family[Counter]:
-        return self._kept(Counter, name, help_, labels)
+    def _counter(self, name: str, help_: str, *labels: str) -> Family[Number]:
+        return self._number("counter", name, help_, labels)
 
-    def _gauge(self, name: str, help_: str, *labels: str) -> Family[Gauge]:
-        return self._kept(Gauge, name, help_, labels)
+    def _gauge(self, name: str, help_: str, *labels: str) -> Family[Number]:
+        return self._number("gauge", name, help_, labels)
 
-    def _histogram(self, name: str, help_: str, buckets: tuple[float, ...], *labels: str) -> Family[Histogram]:
-        def made(full: str, text: str, names: tuple[str, ...], *, registry: CollectorRegistry) -> Histogram:
-            return Histogram(full, text, names, buckets=buckets, registry=registry)
+    def _number(self, kind: str, name: str, help_: str, labels: tuple[str, ...]) -> Family[Number]:
+        family = Family[Number](kind, f"pinhole_{name}", help_, labels, Number)
+        self.families.append(family)
+        return family
 
-        return self._kept(made, name, help_, labels)
-
-    def _kept(self, make: Callable[..., M], name: str, help_: str, labels: tuple[str, ...]) -> Family[M]:
-        full = f"pinhole_{name}"
-        family = Family(make(full, help_, labels, registry=self.registry), full, help_, labels)
+    def _histogram(self, name: str, help_: str, bounds: tuple[float, ...], *labels: str) -> Family[Spread]:
+        family = Family[Spread]("histogram", f"pinhole_{name}", help_, labels, lambda: Spread(bounds))
         self.families.append(family)
         return family

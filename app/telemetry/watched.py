@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from app.errors import Overloaded
 from app.ledger import Entries, Entry
-from app.limiter import Decision, Limiter, Spend, Used
+from app.limiter import KINDS, Decision, Limiter, Spend, Used
 from app.store import ImageStore
 from app.telemetry.metrics import Metrics
 from app.telemetry.telemetry import Telemetry
@@ -26,6 +27,8 @@ class WatchedLimiter:
         self._inner = TracedLimiter(inner, telemetry.tracer) if telemetry.tracer.on else inner
         self._metrics = telemetry.metrics
         self._held: dict[str, Spend] = {}
+        for kind in KINDS:
+            telemetry.metrics.leases(kind).set_function(partial(self._leases, kind))
 
     async def spend(self, spend: Spend) -> Decision:
         try:
@@ -37,9 +40,7 @@ class WatchedLimiter:
         return decision
 
     async def settle(self, spend: Spend, used: Used) -> None:
-        held = self._held.pop(spend.request_id, None)
-        if held is not None:
-            self._lease(held, -held.images)
+        self._held.pop(spend.request_id, None)
         await self._inner.settle(spend, used)
 
     async def ready(self) -> bool:
@@ -51,22 +52,21 @@ class WatchedLimiter:
     def _count(self, spend: Spend, decision: Decision) -> None:
         if decision.allowed:
             self._metrics.decisions("allowed").inc()
-            if held := self._held.pop(spend.request_id, None):
-                self._lease(held, -held.images)
-            if self._lease(spend, spend.images):
-                self._held[spend.request_id] = spend
+            self._held[spend.request_id] = spend
             return
         self._metrics.decisions("refused").inc()
         scope, unit = decision.refused_scope, decision.refused_unit
         if scope is not None and unit is not None:
             self._metrics.refusals(scope.kind, unit).inc()
 
-    def _lease(self, spend: Spend, images: int) -> bool:
-        """Add images to the gauges of the scopes that bound them; whether there is any."""
-        found = [scope.kind for scope in spend.scopes if scope.limits.concurrent_images is not None]
-        for kind in found:
-            self._metrics.leases(kind).inc(images)
-        return bool(found)
+    def _leases(self, kind: str) -> int:
+        """Images in flight under the bounds of this kind of scope."""
+        return sum(
+            spend.images
+            for spend in self._held.values()
+            for scope in spend.scopes
+            if scope.kind == kind and scope.limits.concurrent_images is not None
+        )
 
 
 class TracedLimiter:

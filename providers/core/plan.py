@@ -127,7 +127,7 @@ class Planner:
     def __init__(self, most: int = 1024) -> None:
         """At most so many are kept."""
         self._most = most
-        self._known: dict[object, Plan] = {}
+        self._known: dict[object, _Outline] = {}
 
     def plan(self, request: ImageRequest, spec: ModelSpec, noted: tuple[Adjustment, ...] = ()) -> Plan:
         """The same as `plan`."""
@@ -139,20 +139,31 @@ class Planner:
             made = plan(request, spec, noted)
             if len(self._known) >= self._most:
                 self._known.clear()
-            self._known[alike] = _of(made, "", None)
+            self._known[alike] = _Outline(made)
             return made
         judged = judges.prompt(request, spec)
-        return plan(request, spec, noted) if judged.violation else _of(known, request.prompt, request.end_user)
+        return plan(request, spec, noted) if judged.violation else known.plan(request)
 
 
 def _named(request: ImageRequest) -> tuple[bool, bool]:
     return request.user is None, request.safety_identifier is None
 
 
-def _of(known: Plan, prompt: str, end_user: str | None) -> Plan:
-    """The plan for another prompt and end user."""
-    calls = tuple(replace(call, prompt=prompt, end_user=end_user) for call in known.calls)
-    return replace(known, calls=calls)
+class _Outline:
+    """A plan without its prompt and end user, as the fields that its like are made of."""
+
+    __slots__ = ("_calls", "_rest")
+
+    def __init__(self, made: Plan) -> None:
+        self._rest = {each.name: getattr(made, each.name) for each in fields(Plan) if each.name != "calls"}
+        shared = [each.name for each in fields(Call) if each.name not in {"prompt", "end_user"}]
+        self._calls = [{name: getattr(call, name) for name in shared} for call in made.calls]
+
+    def plan(self, request: ImageRequest) -> Plan:
+        """The plan of a request that asks alike."""
+        prompt, end_user = request.prompt, request.end_user
+        calls = [Call(**call, prompt=prompt, end_user=end_user) for call in self._calls]
+        return Plan(**self._rest, calls=tuple(calls))
 
 
 def cost(request: ImageRequest, spec: ModelSpec, decisions: Decisions) -> int | None:
