@@ -134,9 +134,14 @@ def adjustments_header(adjustments: tuple[Adjustment, ...]) -> str:
     return text
 
 
+def shown(param: str) -> str:
+    """A parameter's name as a token; `unknown` for what is none, as any caller can send any name."""
+    name = param.lower()
+    return name if _TOKEN.fullmatch(name) else "unknown"
+
+
 def _member(adjustment: Adjustment) -> str:
-    name = adjustment.param.lower()
-    member = f"{name if _TOKEN.fullmatch(name) else 'unknown'};kind={adjustment.kind}"
+    member = f"{shown(adjustment.param)};kind={adjustment.kind}"
     for key, value in (("from", adjustment.asked), ("to", adjustment.used)):
         if value is not None:
             bare = isinstance(value, int) and abs(value) < INTEGERS

@@ -20,7 +20,7 @@ from providers.core.types import ImageFormat, ResponseFormat, Size
 from providers.kit.convert import convert
 from providers.kit.deployment import Deployment
 from providers.kit.fetch import Fetcher
-from providers.kit.images import ImageError, dimensions, sniff
+from providers.kit.images import ImageError, dimensions, inspect, sniff
 from providers.kit.mask import composite
 from providers.kit.room import Memory, Room, cool
 
@@ -115,7 +115,8 @@ class Delivery:
             picture = await self._composited(picture, plan)
             image_format = ImageFormat.PNG
             wanted = plan.output.format or image_format  # a lossy form would change pixels outside the mask
-        if wanted is not image_format or plan.output.convert or plan.output.flatten:
+        flat = plan.output.flatten and _see_through(picture, image_format)
+        if wanted is not image_format or plan.output.convert or flat:
             picture = await self._converted(picture, plan, wanted)
             image_format = wanted
             stripped = received.signed
@@ -212,6 +213,14 @@ def _work(picture: _Picture, plan: Plan, form: ResponseFormat) -> int:
 def _size(picture: _Picture) -> Size | None:
     measured = dimensions(picture.head)
     return Size(*measured) if measured else None
+
+
+def _see_through(picture: _Picture, image_format: ImageFormat) -> bool:
+    """Whether there is something to flatten; what has no alpha channel stays as it came."""
+    try:
+        return image_format is not ImageFormat.JPEG and inspect(picture.bytes()).has_alpha
+    except (ImageError, ValueError):
+        return True  # what is broken is for the decoder to say
 
 
 def _held(content: Base64Image | bytes) -> _Picture:

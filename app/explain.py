@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Final
 
+from app.answer import shown
 from app.registry import Route
 from providers.core.http import JSON, Buffer, Form, HTTPRequest, Inline
 from providers.core.plan import Plan
 from providers.core.prices import MICRO
 from providers.kit.deployment import Deployment, wire
 
-LONGEST: Final = 1200
+LONGEST: Final = (1200, 200)  # of a text: the second where many letters, or many adjustments, make it too long
 SHOWN_CALLS: Final = 10
+LARGEST: Final = 20_000
 
 
 def explanation(route: Route, plan: Plan, base_url: str) -> dict[str, Any]:
     """Model, provider, adjustments, calls and cost. Secrets and image bytes are elided; under 20 kB."""
-    cut = LONGEST // max(1, len(plan.calls))
+    found = _explained(route, plan, base_url, LONGEST[0])
+    short = len(json.dumps(found, ensure_ascii=False).encode()) < LARGEST
+    return found if short else _explained(route, plan, base_url, LONGEST[1])
+
+
+def _explained(route: Route, plan: Plan, base_url: str, longest: int) -> dict[str, Any]:
+    cut = longest // max(1, len(plan.calls))
     return {
         "model": route.spec.id,
         "provider": route.provider,
         "adjustments": [
-            {"param": a.param, "kind": a.kind.value, "from": a.asked, "to": a.used} for a in plan.adjustments
+            {"param": shown(a.param), "kind": a.kind.value, "from": a.asked, "to": a.used} for a in plan.adjustments
         ],
         "calls": [_call(route, route.adapter.request(call), base_url, cut) for call in plan.calls[:SHOWN_CALLS]],
         "cost_usd": None if plan.cost is None else plan.cost / MICRO,
@@ -31,13 +40,13 @@ def explanation(route: Route, plan: Plan, base_url: str) -> dict[str, Any]:
 
 def _call(route: Route, request: HTTPRequest, base_url: str, cut: int) -> dict[str, Any]:
     bare = HTTPRequest(method=request.method, url=request.url, headers=request.headers)
-    shown = wire(Deployment(provider=route.adapter, base_url=base_url, key="***"), bare)
-    headers = dict(shown.headers)
+    sent = wire(Deployment(provider=route.adapter, base_url=base_url, key="***"), bare)
+    headers = dict(sent.headers)
     if request.body is not None:
         headers["content-type"] = "application/json" if isinstance(request.body, JSON) else "multipart/form-data"
     return {
         "method": request.method,
-        "url": re.sub(r"^(https?://)[^/]*@", r"\1", shown.url),
+        "url": re.sub(r"^(https?://)[^/]*@", r"\1", sent.url),
         "headers": headers,
         "body": _body(request.body, cut),
     }

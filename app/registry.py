@@ -112,7 +112,8 @@ class Registry:
     def resolve(self, request: ImageRequest, caller: Caller) -> Route:
         """The route of a request. Raises ModelNotFound, PermissionDenied."""
         asked = request.model
-        name = self._settings.default_model if asked in DEFAULT_ALIASES or not asked else asked
+        own = asked and (asked not in DEFAULT_ALIASES or asked in self._aliases)
+        name = asked if own else self._settings.default_model
         spec = self._find(name) if name else self._default(request, caller)
         if spec is None:
             raise ModelNotFound(f"The model '{asked[:100]}' does not exist.", param="model")
@@ -153,7 +154,7 @@ class Registry:
             yield Scope("provider", *together)
 
     def _noted(self, spec: ModelSpec, asked: str) -> Iterator[Adjustment]:
-        if not asked or asked in DEFAULT_ALIASES:
+        if not asked or (asked in DEFAULT_ALIASES and asked not in self._aliases):
             yield Adjustment(param="model", kind=Kind.DEFAULTED, asked=asked or None, used=spec.id)
         elif asked not in {spec.id, f"{spec.provider}/{spec.id}"} and asked not in self._forced:
             yield Adjustment(param="model", kind=Kind.MAPPED, asked=asked, used=spec.id)

@@ -35,6 +35,7 @@ KNOWN: Final = {
 # Plain words: an Enum's own look-up is a chain of calls.
 _RESPONSE_FORMATS: Final[Mapping[str | None, ResponseFormat]] = {form.value: form for form in ResponseFormat}
 _OUTPUT_FORMATS: Final[Mapping[str | None, ImageFormat]] = {form.value: form for form in ImageFormat}
+FIELDS: Final = 100  # as many as a form may have parts
 OPTIONS: Final = (
     "style",
     "moderation",
@@ -121,6 +122,8 @@ def from_form(fields: Mapping[str, str]) -> ImageFields:
 
 
 def _validated(document: Mapping[str, Any], *, strict: bool) -> ImageFields:
+    if len(document) > FIELDS:
+        raise InvalidRequest(Violation("body", f"A request may have at most {FIELDS} fields.", "too_many_fields"))
     not_served = [name for name in NOT_SERVED if document.get(name.partition("[")[0]) is not None]
     not_served += [name for name in document if name.startswith("svg[")]
     violations = [Violation(name, f"'{name}' is not supported yet.", "unsupported_parameter") for name in not_served]

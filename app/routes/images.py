@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
-from app import bodies, edge, errors, inputs, schemas
+from app import bodies, edge, errors, forms, inputs, schemas
 from app.auth import Caller
 from app.config import Config
 from app.configured import Current
@@ -39,7 +39,7 @@ class Images:
     clock: Clock
     attendance: Attendance
     pace: bodies.Pace = bodies.PACE
-    room: Room = bodies.MEMORY
+    room: Room = forms.MEMORY
 
     def router(self) -> APIRouter:
         """The four routes, to be mounted with and without /v1."""

@@ -29,6 +29,11 @@ TRIES: Final = 3
 _REDIRECT: Final = frozenset({301, 302, 303, 307, 308})
 _OK: Final = 200
 
+# All that IANA has given out to be reached lies here: not ::/96 (v4 "compatible"), not fec0::/10 (site-local).
+GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
+NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+PROTOCOLS: Final = ipaddress.ip_network("192.0.0.0/24")
+
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
@@ -52,9 +57,10 @@ def public(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
         if inner is not None:
             return public(str(inner))
-        if ip in ipaddress.ip_network("64:ff9b::/96") or ip in ipaddress.ip_network("64:ff9b:1::/48"):
+        if ip in NAT64:
             return public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-    return ip.is_global and not ip.is_multicast
+        return ip in GLOBAL_UNICAST and ip.is_global
+    return ip.is_global and not ip.is_multicast and ip not in PROTOCOLS
 
 
 class Fetcher:

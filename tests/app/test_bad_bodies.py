@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
-from app.bodies import GENERATION_BYTES, MASK_BYTES, Pace, chunks, read_form, read_json
+from app.bodies import GENERATION_BYTES, Pace, chunks, read_form, read_json
 from app.errors import BadInput, RequestTimeout
+from app.forms import MASK_BYTES
 from providers.core.errors import PinholeError
 from tests.app.wire import BOUNDARY, EDIT, GENERATE, Piece, ask, form, host, post, raw
 from tests.gateway import Gateway, running
@@ -215,6 +216,11 @@ def test_a_form_that_cannot_be_read_is_400(sandbox: Gateway, boundary: str, body
         ([*PROMPT, IMAGE, Piece("frame_count", "3")], 400, "frame_count"),
         ([*PROMPT, IMAGE, Piece("wibble", "3")], 400, "wibble"),
         ([*PROMPT, IMAGE, Piece("file_id", "3")], 400, "file_id"),
+        ([*PROMPT, IMAGE, Piece("n", "1"), Piece("n", "2")], 400, "n"),
+        ([*PROMPT, IMAGE, *[Piece("mask", png(64, i), "mask.png") for i in (8, 9)]], 400, "mask"),
+        ([*PROMPT, IMAGE, Piece("markup", png(64, 64), "markup.png")], 400, "markup"),
+        ([*PROMPT, IMAGE, Piece("markup", b"0" * (2**20 + 1), "markup.png")], 400, "markup"),
+        ([*PROMPT, IMAGE, Piece("reference", png(64, 64), "b.png")], 400, "reference"),
     ],
     ids=lambda value: "pieces" if isinstance(value, list) else str(value),
 )
@@ -223,6 +229,16 @@ def test_a_form_over_a_limit_is_named(sandbox: Gateway, pieces: list[Piece], sta
     answer = form(sandbox, *pieces)
 
     assert (answer.status, answer.error["param"]) == (status, param)
+
+
+def test_a_file_that_nobody_takes_is_dropped_and_told(sandbox: Gateway) -> None:
+    """A lenient caller's unknown file is like any unknown field; text that comes as a file is text."""
+    prompt = Piece("prompt", "a red hat", "prompt.txt")
+    stray = Piece("reference", png(64, 64), "b.png")
+    answer = form(sandbox, PROMPT[0], prompt, IMAGE, stray, pinhole_policy="lenient")
+
+    assert answer.status == 200
+    assert {"param": "reference", "kind": "dropped", "from": None, "to": None} in answer.json()["adjustments"]
 
 
 def test_one_image_of_more_than_fifty_megabytes_is_413(sandbox: Gateway) -> None:

@@ -148,6 +148,25 @@ def test_explain_refuses_what_the_real_route_refuses(sandbox: Gateway) -> None:
     assert post(sandbox, wish).error == post(sandbox, wish, GENERATE).error
 
 
+def test_nothing_makes_it_long(sandbox: Gateway) -> None:
+    """As many unknown fields as a request may have, of long names, and a prompt of letters that JSON makes longer."""
+    strange = {f"x{i:02}{'x' * 61}": 1 for i in range(96)} | {'a"\n' * 9000: 1}
+    wish = {"model": "gpt-image-2", "prompt": "\x01" * 32_000, **strange}
+    answer = post(sandbox, wish, pinhole_policy="lenient")
+
+    assert answer.status == 200
+    assert len(answer.body) < LARGEST
+    assert [each["param"] for each in answer.json()["adjustments"]] == [*[*strange][:-1], "unknown"]
+
+
+@pytest.mark.parametrize("policy", ["strict", "lenient"])
+def test_a_request_has_at_most_a_hundred_fields(sandbox: Gateway, policy: str) -> None:
+    """More are no wish: 400 in a few words, whatever the policy."""
+    answer = post(sandbox, {"prompt": "a"} | {f"f{i}": 1 for i in range(100)}, pinhole_policy=policy)
+
+    assert (answer.status, answer.error["param"], answer.error["code"]) == (400, "body", "too_many_fields")
+
+
 def test_a_base_url_with_a_password_is_not_shown(tmp_path: Path) -> None:
     """Whatever stands before the host of an operator's URL is a secret."""
     environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://user:hidden-word@127.0.0.1:1/v1"}

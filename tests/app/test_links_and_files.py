@@ -120,6 +120,7 @@ def test_a_head_tells_what_a_get_would(sandbox: Gateway) -> None:
     assert (head.status, head.body) == (200, b"")
     for name in ("content-length", "content-type", "etag", "x-content-type-options"):
         assert head.headers[name] == whole.headers[name]
+    assert get(sandbox, path, "HEAD", range="bytes=0-9").status == 200
     assert get(sandbox, path[:-2], "HEAD").status == 403
 
 

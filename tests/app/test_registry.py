@@ -81,6 +81,15 @@ def test_an_alias_of_the_config_is_served_and_reported() -> None:
     assert [(a.kind, a.asked, a.used) for a in dalle.noted] == [(Kind.MAPPED, "dall-e-3", "gemini-3-pro-image")]
 
 
+def test_an_operators_alias_wins_over_the_built_in_one() -> None:
+    """What the spec document's first example asks for means the default only where nobody has said otherwise."""
+    found = registry(config="aliases: {gpt-4o-mini: gemini-3-pro-image}")
+    route = resolved(found, "gpt-4o-mini")
+
+    assert route.spec.id == "gemini-3-pro-image"
+    assert [change.kind for change in route.noted] == [Kind.MAPPED]
+
+
 def test_an_alias_to_nothing_stops_the_start() -> None:
     """The message names both ends."""
     with pytest.raises(SettingsError, match="'studio' points to 'gpt-image-99'"):

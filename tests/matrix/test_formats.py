@@ -32,6 +32,21 @@ def test_output_format(bench: Bench, route: str, wanted: str, form: str) -> None
     assert alike(picture(plain, "b64_json"), data)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_opaque_already_is_not_touched(bench: Bench, route: str, form: str) -> None:
+    """background=opaque flattens an alpha channel; a picture without one keeps its bytes and its metadata."""
+    plain, _ = ask(bench, route, "a red kite", response_format="b64_json")
+    asked = {"background": "opaque"}
+    answer, headers = ask(bench, route, "a red kite", response_format=form, extra_body=asked)
+    before, after = picture(plain, "b64_json"), picture(answer, form)
+
+    assert answer.background == "opaque"
+    assert not inspect(after).has_alpha
+    if not inspect(before).has_alpha:
+        assert after == before
+        assert "content_credentials" not in headers.get("pinhole-adjustments", "")
+
+
 def streamed(bench: Bench, route: str, **more: Any) -> list[Any]:
     """The events of one request."""
     if route == "generate":
