@@ -13,6 +13,7 @@ from app.configured import Current
 from app.ledger.database import prepare
 from app.ledger.sql import SQLLedger
 from app.process import release
+from app.resume import Resumer
 from app.routes.health import Draining
 from app.runs import Runs
 from app.seams import Seams
@@ -24,14 +25,15 @@ LAG_SECONDS: Final = 1.0
 
 @contextlib.asynccontextmanager
 async def lifespan(
-    chosen: Seams, draining: Draining, runs: Runs, telemetry: Telemetry, current: Current
+    chosen: Seams, draining: Draining, runs: Runs, telemetry: Telemetry, current: Current, *, resumer: Resumer
 ) -> AsyncIterator[None]:
-    """Sweeps expired images and measures the loop while the app lives, and closes the seams after."""
+    """Sweeps, resumes and measures the loop while the app lives, and closes the seams after."""
     if isinstance(chosen.ledger, SQLLedger):
         await prepare(chosen.ledger.engine)
     await chosen.ledger.start()
     await runs.start()
-    tasks = [asyncio.create_task(_sweep(chosen)), asyncio.create_task(_lag(telemetry))]
+    resuming = asyncio.create_task(resumer.live())
+    tasks = [asyncio.create_task(_sweep(chosen)), asyncio.create_task(_lag(telemetry)), resuming]
     reloading = _reloads(current)
     try:
         yield
@@ -39,6 +41,7 @@ async def lifespan(
         if reloading:
             asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
         draining.started = True
+        resuming.cancel()
         await runs.drain(draining.left(current.value.config.server.drain_seconds))
         for task in tasks:
             task.cancel()

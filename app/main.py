@@ -29,6 +29,7 @@ from app.lifespan import lifespan
 from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter
 from app.pipeline import Pipeline
 from app.registry import Registry
+from app.resume import Resumer
 from app.routes.admin import Admin
 from app.routes.attend import Attendance
 from app.routes.files import Files
@@ -193,13 +194,15 @@ def create_app(
     fetcher = Fetcher(chosen.transport, chosen.clock)
     pipeline = _pipeline(chosen, config, fetcher, telemetry, pool)
     runs = Runs(chosen.clock, run_index(chosen, telemetry), chosen.store, telemetry.trouble)
+    seconds = settings.deadline_seconds
+    resumer = Resumer(chosen, seconds, runs=runs, pipeline=pipeline, current=current, telemetry=telemetry)
     app = FastAPI(
         title="Pinhole",
         summary="A self-hosted, OpenAI-compatible gateway for images.",
         version="0.1.0",
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda _: lifespan(chosen, draining, runs, telemetry, current),
+        lifespan=lambda _: lifespan(chosen, draining, runs, telemetry, current, resumer=resumer),
         redirect_slashes=False,
         telemetry=NOTHING_OF_FASTAPIS_OWN,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import anyio
 
+from app.accepted import Resumption
 from app.answer import Answer, Failure, delivered_adjustments
 from app.capacity import Capacity
 from app.delivery import Delivered, Delivery, Sketch
@@ -17,11 +18,11 @@ from app.fallback import FALLS_BACK, Way
 from app.ledger import Entries
 from app.limiter import Limiter
 from app.registry import Route
-from app.spending import Account
+from app.spending import Account, Reopened
 from app.telemetry import Telemetry
 from app.ticket import Audience, Ticket
-from providers.core.errors import PinholeError, UpstreamFailure
-from providers.core.plan import Plan
+from providers.core.errors import PinholeError, UpstreamError, UpstreamFailure
+from providers.core.plan import Call, Plan
 from providers.core.prices import Usage
 from providers.core.provider import Completed, Partial
 from providers.kit.client import Client
@@ -73,6 +74,7 @@ class Pipeline:
     async def _way(self, ticket: Ticket, account: Account, audience: Audience) -> Answer:
         route, planned = account.way
         ready = await self._prepare(planned)
+        account.noted = ready.adjustments
         if ready.calls[0].stream and len(ready.calls) == 1:
             return await self._streamed(ticket, account, ready, audience)
         client, deadline, journal = self._client, self._deadline(ticket, route), account.journal
@@ -102,6 +104,24 @@ class Pipeline:
         account.bought(completed)
         made = await self._deliver(ticket, account, completed)
         return account.delivered(self._answer(account, ready, completed, made))
+
+    async def resume(self, found: Resumption) -> Answer:
+        """The rest of a way that another process began: its tasks to their end, then delivered as any other."""
+        ticket, (route, planned) = found.ticket, found.way
+        account = Reopened(
+            found, limiter=self._limiter, ledger=self._ledger, clock=self._clock, telemetry=self._telemetry
+        )
+        deadline = self._deadline(ticket, route)
+
+        async def ended(call: Call) -> Completed:
+            task = found.tasks.get(call.index)
+            if task is None:
+                raise UpstreamError("The gateway ended around the call for this image; it is not sent again.")
+            return await self._client.resume(task, deadline, account.journal)
+
+        async with account:
+            completed = await fan_out(planned.calls, ended)
+            return await self._completed(ticket, account, Prepared(planned.calls), completed)
 
     def plan(self, ticket: Ticket) -> tuple[Route, Plan]:
         """Resolve, validate, plan: pure, free, and all that explain needs. Raises PinholeError."""

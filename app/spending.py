@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
+from app.accepted import Resumption, written
 from app.answer import Answer, adjustments_header
 from app.delivery import Sketch
 from app.errors import QuotaExceeded, RateLimited, billed
@@ -14,11 +16,11 @@ from app.ledger import Entries, Entry, State
 from app.limiter import Decision, Limiter, Scope, Spend, Standing, Unit, Used
 from app.telemetry import Telemetry
 from app.ticket import Ticket
-from providers.core.errors import InvalidRequest, PermissionDenied, PinholeError, Violation
-from providers.core.plan import Plan
+from providers.core.errors import InvalidRequest, PermissionDenied, PinholeError, UpstreamError, Violation
+from providers.core.plan import Adjustment, Plan
 from providers.core.provider import Completed, Link
 from providers.kit.clock import Clock
-from providers.kit.journal import Journal
+from providers.kit.journal import Accepted, Journal
 
 NOTHING: Final = Used(images=0, megapixels=0.0, micro_usd=0)
 
@@ -51,11 +53,13 @@ class Account:
         self._entry = entry_of(ticket, ways[0], clock.time())
         self._bought: Completed | None = None
         self._answer: Answer | None = None
+        self._tasks: dict[int, Accepted] = {}
         self.way = ways[0]
-        self.journal = Journal(patient=not self._left)
+        self.journal = Journal(patient=not self._left, accepted=self._accepted)
         self.standings: tuple[Standing, ...] = ()
         self.begun = False
         self.shown = 0
+        self.noted: tuple[Adjustment, ...] = ()
 
     @property
     def paid(self) -> bool:
@@ -91,8 +95,14 @@ class Account:
                 self.way, self._spend = way, spend
                 self.journal.patient = not self._left
                 (route, plan), before = way, self._entry
+                self._tasks.clear()
                 self._entry = replace(
-                    before, model=route.spec.id, provider=route.provider, images_asked=plan.n, cost=plan.cost
+                    before,
+                    model=route.spec.id,
+                    provider=route.provider,
+                    images_asked=plan.n,
+                    cost=plan.cost,
+                    tasks=None,
                 )
                 self._telemetry.turned(before, self._entry)
                 await self._ledger.settle(self._entry)
@@ -114,6 +124,14 @@ class Account:
         self.shown += sketch.image is not None
         return sketch
 
+    async def _accepted(self, task: Accepted) -> None:
+        """An upstream works on it: from now on the row holds what brings the images, whoever asks for them."""
+        self._tasks[task.call.index] = task
+        tasks = written(self._ticket, self.way, self._tasks.values(), self.noted)
+        first = next(iter(self.journal.upstream_request_ids), task.poll.task_id)
+        self._entry = replace(self._entry, tasks=tasks, attempts=self.journal.attempts, upstream_request_id=first)
+        await self._ledger.settle(self._entry)
+
     def bought(self, completed: Completed) -> None:
         """Note that it is paid for, whatever becomes of it."""
         self._bought = completed
@@ -128,13 +146,14 @@ class Account:
     ) -> None:
         if isinstance(error, PinholeError):
             error.__dict__["attempts"] = self.journal.attempts
-        entry = self._ended(self._state(error), type(error).__name__ if error else "")
+        cut = isinstance(error, asyncio.CancelledError)
+        entry = self._ended(self._state(error), type(error).__name__ if error else "", cut=cut)
         await self._ledger.settle(entry)
         await self._limiter.settle(self._spend, _used(entry, self._answer))
         self._telemetry.settled(entry, self.journal)
 
-    def _ended(self, state: State, error: str) -> Entry:
-        """The row as it is at the end."""
+    def _ended(self, state: State, error: str, *, cut: bool) -> Entry:
+        """The row as it is at the end; of a run that the gateway's own end `cut` short, others ask its tasks."""
         journal, answer = self.journal, self._answer
         found: dict[str, Any] = {"cost": 0} if state is State.FAILED else {}
         if answer is not None:
@@ -147,6 +166,7 @@ class Account:
             attempts=journal.attempts,
             error=error,
             links=_links(self._bought),
+            tasks=self._entry.tasks if cut else None,
             **found,
         )
 
@@ -155,6 +175,29 @@ class Account:
             return State.DELIVERED
         strange = error is not None and not isinstance(error, PinholeError) and self.journal.attempts > 0
         return State.UNKNOWN if billed(error) or strange or self.paid else State.FAILED
+
+
+class Reopened(Account):
+    """The account of a request that another process began: its row is there, its limits were taken."""
+
+    def __init__(
+        self, found: Resumption, *, limiter: Limiter, ledger: Entries, clock: Clock, telemetry: Telemetry
+    ) -> None:
+        ways, ticket = (found.way,), found.ticket
+        super().__init__(limiter=limiter, ledger=ledger, clock=clock, telemetry=telemetry, ticket=ticket, ways=ways)
+        self._entry, self._deliverable = found.entry, found.deliverable
+        self.journal = Journal(attempts=found.entry.attempts)
+        self.journal.note(found.entry.upstream_request_id)
+
+    async def __aenter__(self) -> Self:
+        self._telemetry.begun(self._entry)
+        return self
+
+    def bought(self, completed: Completed) -> None:
+        """Raises UpstreamError where the picture that its mask belongs to is gone."""
+        super().bought(completed)
+        if not self._deliverable:
+            raise UpstreamError("The image was made, but the gateway that held the picture of its mask has ended.")
 
 
 def spend_of(ticket: Ticket, way: Way) -> Spend:

@@ -59,6 +59,12 @@ class MemoryLedger:
             if entry.created >= since and entry.fingerprint and request_id in {None, entry.request_id}
         ]
 
+    async def abandoned(self, since: float, most: int) -> list[Entry]:  # noqa: ARG002 - nobody else writes here
+        return []
+
+    async def claim(self, entry: Entry) -> bool:  # noqa: ARG002 - as above
+        return False
+
     async def ready(self) -> bool:
         return True
 
@@ -79,6 +85,7 @@ def past_of(entry: Entry, document: str | None, handed: bool) -> Past:
         error=entry.error,
         document=document,
         handed=handed,
+        pending=entry.tasks is not None,
     )
 
 

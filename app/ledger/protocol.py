@@ -22,7 +22,8 @@ class Entry:
     """One request. Times are Unix seconds, money is micro-dollars (None: unknown).
 
     `label` is the caller's request id, `fingerprint` and `idempotency` are digests: by them a repeat is recognised
-    after the gateway that served the first died.
+    after the gateway that served the first died. `tasks` is app.accepted's text while an upstream works on it;
+    `instance`, the gateway that the row belongs to, is the ledger's to fill.
     """
 
     request_id: str
@@ -50,6 +51,8 @@ class Entry:
     label: str = ""
     fingerprint: str = ""
     idempotency: str = ""
+    tasks: str | None = None
+    instance: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,7 @@ class Past:
     """What a row tells of a request that may be repeated.
 
     `document` names its kept answer; None: none was wanted, empty: one was wanted and is not there. `handed` says
-    whether its caller got it.
+    whether its caller got it, `pending` that an upstream works on it (or did, when its gateway ended).
     """
 
     request_id: str
@@ -70,6 +73,7 @@ class Past:
     error: str
     document: str | None = None
     handed: bool = False
+    pending: bool = False
 
 
 class LedgerWatch(Protocol):
@@ -103,6 +107,12 @@ class Ledger(Entries, Protocol):
 
     async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
         """Rows since a Unix time (or one of them) that bear a fingerprint, oldest first."""
+
+    async def abandoned(self, since: float, most: int) -> list[Entry]:
+        """Rows since a Unix time that hold tasks and whose gateway is gone, oldest first."""
+
+    async def claim(self, entry: Entry) -> bool:
+        """Make an abandoned row this gateway's own; False when another was faster."""
 
     async def ready(self) -> bool:
         """Whether rows can be written now."""

@@ -10,7 +10,7 @@ from typing import Final
 from app.ledger.protocol import Entry
 
 _CHANGING: Final = ("model", "provider", "images_asked", "images_delivered", "megapixels", "cost", "tokens_in")
-_CHANGING_TOO: Final = ("tokens_out", "settled", "attempts", "adjustments", "error")
+_CHANGING_TOO: Final = ("tokens_out", "settled", "attempts", "adjustments", "error", "tasks")
 _STAYING: Final = ("request_id", "caller", "caller_name", "operation", "created", "label", "fingerprint")
 SETTLED: Final = (*_CHANGING, *_CHANGING_TOO, "state", "upstream_request_id", "links")
 OPENED: Final = (*_STAYING, "idempotency", "model_asked", "end_user", "instance", *SETTLED)

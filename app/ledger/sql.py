@@ -10,7 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from sqlalchemy import Integer, and_, case, delete, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    RowMapping,
+    Select,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -27,6 +40,7 @@ FORGOTTEN_SECONDS: Final = 86_400.0
 AGAIN_SECONDS: Final = 0.5
 SETTLE_SECONDS: Final = 0.01
 GROUP: Final = 256
+COLUMNS: Final = tuple(column.name for column in fields(Entry))
 
 Job = tuple[Change, "asyncio.Future[None] | None"]
 
@@ -86,17 +100,30 @@ class SQLLedger:
             self._soon(Change(tuple(values), tuple(values.values()), request_id))
 
     async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
-        names = [column.name for column in fields(Past)]
+        names = [column.name for column in fields(Past) if column.name != "pending"]
         found = and_(requests.c.created >= since, requests.c.fingerprint != "")
         if request_id is not None:
             found = and_(found, requests.c.request_id == request_id)
-        query = select(*(requests.c[name] for name in names)).where(found).order_by(requests.c.created)
-        try:
-            async with self.engine.connect() as connection:
-                rows = (await connection.execute(query)).mappings().all()
-        except (SQLAlchemyError, OSError, TimeoutError):
-            raise Overloaded("The ledger cannot be read now.") from None
+        pending = requests.c.tasks.is_not(None).label("pending")
+        query = select(*(requests.c[name] for name in names), pending).where(found).order_by(requests.c.created)
+        rows = await self._read(query)
         return [Past(**{**row, "state": State(row["state"]), "handed": bool(row["handed"])}) for row in rows]
+
+    async def abandoned(self, since: float, most: int) -> list[Entry]:
+        found = and_(requests.c.created >= since, self._left())
+        names = [requests.c[name] for name in COLUMNS]
+        rows = await self._read(select(*names).where(found).order_by(requests.c.created).limit(most))
+        return [Entry(**{**row, "state": State(row["state"]), "links": tuple(row["links"])}) for row in rows]
+
+    async def claim(self, entry: Entry) -> bool:
+        mine = {"instance": self.instance, "state": State.RESERVED.value, "settled": None, "error": ""}
+        found = and_(requests.c.request_id == entry.request_id, requests.c.instance == entry.instance, self._left())
+        try:
+            async with self.engine.begin() as connection:
+                changed = await connection.execute(update(requests).where(found).values(**mine))
+        except (SQLAlchemyError, OSError, TimeoutError):
+            raise Overloaded("The ledger cannot be written now.") from None
+        return bool(changed.rowcount)
 
     async def ready(self) -> bool:
         try:
@@ -143,13 +170,14 @@ class SQLLedger:
             self._tasks[1].cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._tasks[1]
+            with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
+                await self._leave()
         await self._writer.close()
         await self.engine.dispose()
 
     async def sweep(self) -> int:
         """Rows that an instance left open when it died become unknown; returns how many."""
-        alive = select(instances.c.id).where(instances.c.heartbeat >= self._now() - self._dead_seconds)
-        left = and_(requests.c.state == State.RESERVED.value, requests.c.instance.not_in(alive))
+        left = and_(requests.c.state == State.RESERVED.value, requests.c.instance.not_in(self._alive()))
         ended = {"state": State.UNKNOWN.value, "settled": self._clock.time(), "error": "instance died"}
         async with self.engine.begin() as connection:
             changed = await connection.execute(update(requests).where(left).values(**ended))
@@ -222,6 +250,28 @@ class SQLLedger:
             beat = update(instances).where(instances.c.id == self.instance).values(heartbeat=now)
             if (await connection.execute(beat)).rowcount == 0:
                 await connection.execute(insert(instances).values(id=self.instance, heartbeat=now))
+
+    async def _leave(self) -> None:
+        """What this gateway leaves open is everybody's from now on."""
+        async with self.engine.begin() as connection:
+            await connection.execute(delete(instances).where(instances.c.id == self.instance))
+
+    async def _read(self, query: Select[Any]) -> Sequence[RowMapping]:
+        try:
+            async with self.engine.connect() as connection:
+                rows: Sequence[RowMapping] = (await connection.execute(query)).mappings().all()
+        except (SQLAlchemyError, OSError, TimeoutError):
+            raise Overloaded("The ledger cannot be read now.") from None
+        return rows
+
+    def _alive(self) -> Select[Any]:
+        return select(instances.c.id).where(instances.c.heartbeat >= self._now() - self._dead_seconds)
+
+    def _left(self) -> ColumnElement[bool]:
+        """What an upstream works on, and no gateway any more."""
+        open_ = requests.c.state.in_([State.RESERVED.value, State.UNKNOWN.value])
+        gone = and_(requests.c.instance != self.instance, requests.c.instance.not_in(self._alive()))
+        return and_(requests.c.tasks.is_not(None), open_, gone)
 
     def _now(self) -> Any:
         """The time of heartbeats: the server's where several machines share it, so that no clock of theirs counts."""

@@ -39,10 +39,17 @@ requests: Final = Table(
     Column("idempotency", String(64), nullable=False, server_default=""),
     Column("document", String(100)),
     Column("handed", Boolean),
+    Column("tasks", Text),
 )
 Index("requests_by_caller", requests.c.caller, requests.c.created)
 Index("requests_by_time", requests.c.created)
 Index("requests_open", requests.c.state, requests.c.instance)
+Index(
+    "requests_tasks",
+    requests.c.created,
+    sqlite_where=requests.c.tasks.is_not(None),
+    postgresql_where=requests.c.tasks.is_not(None),
+)
 
 instances: Final = Table(
     "instances",

@@ -47,20 +47,21 @@ class GuardedIndex:
             return await self._near.begin(record, retry=retry, patience=patience)
         if found is None:
             await self._near.put(record)
-        return found
+        return await self._known(found)
 
     async def put(self, record: Record) -> tuple[str, ...]:
         gone = await self._near.put(record)
         return await self._told(record.id, lambda: self._far.put(record), gone)
 
     async def get(self, name: str) -> Record | None:
-        return await self._tried(lambda: self._far.get(name))
+        return await self._known(await self._tried(lambda: self._far.get(name)))
 
     async def find(self, caller: str, name: str) -> Record | None:
         try:
-            return await self._tried(lambda: self._far.find(caller, name))
+            found = await self._tried(lambda: self._far.find(caller, name))
         except IndexLost:
             return await self._near.find(caller, name)
+        return await self._known(found)
 
     async def claimed(self, name: str) -> bool:
         return await self._asked(lambda: self._far.claimed(name), await self._near.claimed(name))
@@ -95,6 +96,10 @@ class GuardedIndex:
     async def close(self) -> None:
         await self._near.close()
         await self._far.close()
+
+    async def _known(self, found: Record | None) -> Record | None:
+        """What the ledger says of a run whose gateway is gone; unknown when it says nothing, and so no new call."""
+        return None if found is None else await self._near.looked_up(found) or found
 
     async def _tell(self) -> None:
         for name in list(self._missed):

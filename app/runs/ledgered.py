@@ -5,7 +5,8 @@ kill -9 leaves open is known without one more write before the call; the row and
 disagree about which request they speak of; and it is what an operator already keeps (a gateway whose disk goes with
 its container still has its PostgreSQL). Only a run that is kept costs a write, and that is not waited for.
 
-In memory while the process lives; read once, at the start.
+In memory while the process lives; read once, at the start, and again for each repeat of what was open then: the row
+knows whether an upstream still works on it, and what became of it at whatever gateway went on with it.
 """
 
 from __future__ import annotations
@@ -40,10 +41,30 @@ class LedgerIndex(MemoryIndex):
 
     async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
         while (found := await super().begin(record, retry=retry, patience=patience)) is not None:
-            if found.owner != GONE or found.state is not State.UNKNOWN or await self._open(found):
-                return found
-            await self.forget(found.id)  # another gateway on this ledger still worked on it, and has ended it since
+            known = await self.looked_up(found)
+            if known is not None:
+                return known
+            await self.forget(found.id)
         return None
+
+    async def get(self, name: str) -> Record | None:
+        found = await super().get(name)
+        return None if found is None else await self.looked_up(found)
+
+    async def looked_up(self, record: Record) -> Record | None:
+        """The record, and of a run whose gateway is gone what its row says: it may go on, or have ended since.
+
+        None: it ended, and nothing is kept for a repeat. Raises Overloaded when the ledger cannot be read.
+        """
+        if record.state is not State.UNKNOWN:
+            return record
+        rows = await self._ledger.past(record.started - 1, request_id=record.id)
+        if not rows or (rows[0].state is Row.RESERVED and not rows[0].pending):
+            return record
+        known = next(iter(restored(rows)), None)
+        if known is not None and known.state is not State.RUNNING:
+            await super().put(known)
+        return known
 
     async def put(self, record: Record) -> tuple[str, ...]:
         gone = await super().put(record)
@@ -57,10 +78,6 @@ class LedgerIndex(MemoryIndex):
             await self._ledger.note(name, handed=True)
         return wanted
 
-    async def _open(self, record: Record) -> bool:
-        rows = await self._ledger.past(record.started - 1, request_id=record.id)
-        return any(row.state in {Row.RESERVED, Row.UNKNOWN} for row in rows)
-
 
 def restored(rows: Iterable[Past]) -> Iterable[Record]:
     """What repeats may still ask for: what is open or may have been billed, what is kept, what a key names."""
@@ -73,6 +90,7 @@ def restored(rows: Iterable[Past]) -> Iterable[Record]:
 
 def _record(row: Past) -> Record:
     state = {Row.RESERVED: State.RUNNING, Row.UNKNOWN: State.BILLED}.get(row.state, State.ANSWERED)
+    state = State.RUNNING if row.pending else state
     return Record(
         id=row.request_id.partition("-")[0],  # a fallback's row is its request's
         caller=row.caller,

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from app.answer import Answer
-from app.errors import KeyReused
+from app.errors import KeyReused, Overloaded
 from app.kept import Kept, document, read
 from app.runs import failures
 from app.runs.protocol import BEAT_SECONDS, KEPT_SECONDS, Index, IndexLost, Record, Reused, State
@@ -71,6 +71,11 @@ class Runs:
         over = not run.running if run.own else found is not None and found.state is not State.RUNNING
         return Seat(run, record.id, repeat=found is not None, replayed=over, leaving=self._leave)
 
+    async def resume(self, record: Record, source: Source) -> Run:
+        """Carry on what another process began; its callers come as repeats."""
+        await self._index.put(record)
+        return self._carried(record, source)
+
     async def find(self, caller: str, name: str) -> Record | None:
         """A caller's run by its id, or the newest by its label."""
         return await self._index.find(caller, name)
@@ -124,15 +129,20 @@ class Runs:
 
     async def _carry(self, run: Run, source: Source) -> None:
         """To the end, and into the books; an error that nobody foresaw leaves an unknown outcome."""
+        cut = False
         try:
             run.answer = Kept.of(await source(run))
         except PinholeError as error:
             run.error = error
+        except asyncio.CancelledError:  # a drain was too short: to the index it is the run of a gateway that ended
+            cut = True
+            raise
         finally:
             if run.answer is None and run.error is None:
                 run.error = failures.unknown()
             run.tell(None)
-            self._spawn(self._book(run))
+            if not cut:
+                self._spawn(self._book(run))
 
     async def _book(self, run: Run) -> None:
         """What the index and the store must know of a run that ended."""
@@ -188,7 +198,7 @@ class Runs:
             while record is not None and record.state is State.RUNNING:
                 await self._clock.sleep(pause)
                 pause = min(longest, pause * 1.5)
-                with contextlib.suppress(IndexLost):  # it is still running, as far as anybody knows
+                with contextlib.suppress(IndexLost, Overloaded):  # it is still running, as far as anybody knows
                     record = await self._index.get(run.record.id)
             run.answer = await self._brought(record)
         except PinholeError as error:

@@ -42,6 +42,12 @@ class Telemetry:
         """A request was accepted: limits are taken, its row is written."""
         self.metrics.in_flight(entry.provider).inc()
 
+    def resumed(self, entry: Entry) -> None:
+        """A request that another process began goes on here."""
+        log.warning(
+            "resumed", extra={"fields": {"id": entry.request_id, "model": entry.model, "caller": entry.caller}}
+        )
+
     def turned(self, before: Entry, entry: Entry) -> None:
         """A request goes on with another model."""
         self.metrics.in_flight(before.provider).dec()

@@ -19,7 +19,7 @@ from providers.kit.clock import Clock
 from providers.kit.deployment import Deployment, wire
 from providers.kit.failures import failure
 from providers.kit.hide import hide
-from providers.kit.journal import Journal
+from providers.kit.journal import Accepted, Journal
 from providers.kit.pool import Lease, Pool
 from providers.kit.retry import RetryRule, moves
 from providers.kit.room import cool
@@ -115,6 +115,14 @@ class Client:
                 self._watch.again(provider.name)
             else:
                 return
+
+    async def resume(self, task: Accepted, deadline: float, journal: Journal) -> Completed:
+        """All images of a call that was accepted before, perhaps by another process. Raises UpstreamFailure."""
+        try:
+            completed = await self._tasks.end(task.deployment, task.call, task.poll, deadline, journal)
+        except UpstreamFailure as error:
+            raise hide(error, task.deployment) from None
+        return journal.made(task.deployment, completed)
 
     def _begun(self, options: Sequence[Deployment], call: Call, deadline: float, journal: Journal) -> _Way:
         self._retry.begun(options[0].label)

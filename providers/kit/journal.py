@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from providers.core.provider import Completed, Image, Link
+from providers.core.plan import Call
+from providers.core.provider import Completed, Image, Link, Poll
 from providers.kit.deployment import Deployment
 from providers.kit.hide import hidden, hide
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A call that an upstream accepted and works on: whom to ask for what becomes of it, and how."""
+
+    deployment: Deployment
+    call: Call
+    poll: Poll
+
+
+async def unheard(_: Accepted) -> None:
+    """Nobody keeps what was accepted."""
 
 
 @dataclass(slots=True)
 class Journal:
     """Filled while calls run, read for headers, the ledger and the fetching of results.
 
-    Without `patient` nothing is waited for: somebody else can serve sooner. `began` and `ended` are the watch's.
+    Without `patient` nothing is waited for: somebody else can serve sooner. `accepted` hears of each task before it
+    is looked at. `began` and `ended` are the watch's.
     """
 
     attempts: int = 0
     patient: bool = True
+    accepted: Callable[[Accepted], Awaitable[None]] = unheard
     upstream_request_ids: list[str] = field(default_factory=list)
     began: float = 0.0
     ended: float = 0.0

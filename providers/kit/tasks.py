@@ -18,7 +18,7 @@ from providers.kit.clock import Clock
 from providers.kit.deployment import Deployment, wire
 from providers.kit.failures import retry_after
 from providers.kit.hide import hidden
-from providers.kit.journal import Journal
+from providers.kit.journal import Accepted, Journal
 from providers.kit.transport import Transport
 
 SLOWEST_POLL_SECONDS: Final = 5.0
@@ -45,6 +45,8 @@ class Tasks:
         self, deployment: Deployment, call: Call, outcome: Outcome, deadline: float, journal: Journal
     ) -> Completed:
         """What the outcome comes to in the end. Raises UpstreamFailure."""
+        if isinstance(outcome, Poll):
+            await journal.accepted(Accepted(deployment=deployment, call=call, poll=outcome))
         pace, strange = 1.0, 0
         while isinstance(outcome, Poll):
             journal.note(hidden(outcome.task_id, deployment))

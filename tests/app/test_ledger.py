@@ -259,3 +259,43 @@ def test_csv_never_carries_a_formula() -> None:
     row = {"key": "=cmd()", "requests": 1, "images": 1, "megapixels": 1.0, "cost_usd": 0.1, "failed": 0, "unknown": 0}
 
     assert "'=cmd()" in as_csv({"data": [row]}, "key")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_one_gateway_takes_what_another_left(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Only rows with tasks of gateways that are gone; of two that want one, one gets it."""
+    env = {"PINHOLE_DATA_DIR": str(tmp_path)}
+    if kind == "postgres":
+        env["DATABASE_URL"] = request.getfixturevalue("database_url")
+    ledgers = [SQLLedger(engine(load(env)), CLOCK) for _ in range(3)]
+    dying, one, two = ledgers
+    await upgrade(dying.engine)
+    async with dying.engine.begin() as connection:
+        await connection.exec_driver_sql("DELETE FROM requests")
+    for found in ledgers:
+        await found.start()
+    try:
+        for name in ("task", "cut", "plain", "over"):
+            await dying.open(replace(entry(name), end_user="somebody"))
+        await dying.settle(replace(entry("task"), tasks="{}", attempts=1))
+        await dying.settle(replace(entry("cut"), tasks="{}", state=State.UNKNOWN))
+        await dying.settle(replace(entry("over"), state=State.DELIVERED))
+        await asyncio.sleep(0.3)
+        alive = await one.abandoned(0, 10)
+        await dying.close()
+        left = await one.abandoned(0, 10)
+        claims = [await asyncio.gather(one.claim(row), two.claim(row)) for row in left]
+        again = await two.abandoned(0, 10)
+        mine = next(ledger for ledger, won in zip((one, two), claims[0], strict=True) if won)
+        await mine.settle(replace(left[0], state=State.DELIVERED, tasks=None))
+        await asyncio.sleep(0.3)
+        users = await usage(mine, CLOCK.time(), group_by="user")
+    finally:
+        for found in (one, two):
+            await found.close()
+
+    assert alive == []
+    assert sorted(row.request_id for row in left) == ["cut", "task"]
+    assert [sorted(claim) for claim in claims] == [[False, True]] * 2
+    assert again == []
+    assert len({row["user"] for row in users["data"]}) == 1
