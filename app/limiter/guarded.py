@@ -16,6 +16,8 @@ from providers.kit.clock import Clock
 
 PAUSE_SECONDS: Final = 1.0
 OWED: Final = 10_000
+REPAID_AT_ONCE: Final = 256
+NOTHING: Final = Used(images=0, megapixels=0.0, micro_usd=0)
 
 Report = Callable[[str, bool], None]
 
@@ -53,18 +55,20 @@ class GuardedLimiter:
         self._unknown: dict[str, Scope] = {}
 
     async def spend(self, spend: Spend) -> Decision:
+        if not any(scope.in_force for scope in spend.scopes):
+            return Decision(allowed=True)
         if not self._lost and spend.request_id not in self._local:
             try:
                 return await self._inner.spend(spend)
             except LimiterLost as error:
                 self._note(str(error))
+                self._owe(spend, NOTHING)  # inner may have granted, and was not heard
         if self._share is None:
             raise Overloaded("Limits cannot be checked now.", retry_after=PAUSE_SECONDS)
         mine = replace(spend, scopes=tuple(_shared(scope, self._share) for scope in spend.scopes))
         decision = await self._fallback.spend(mine)
         if decision.allowed:
             self._local[spend.request_id] = mine
-            self._owe(spend, Used(images=0, megapixels=0.0, micro_usd=0))  # inner may have granted, and was not heard
             self._unknown |= {scope.key: scope for scope in spend.scopes}
         return decision
 
@@ -125,15 +129,19 @@ class GuardedLimiter:
         self._report("", True)
 
     async def _repay(self) -> None:
-        for request_id, (spend, used) in list(self._owed.items()):
-            await self._inner.settle(spend, used)
-            self._owed.pop(request_id, None)
+        owed = list(self._owed.items())
+        for first in range(0, len(owed), REPAID_AT_ONCE):
+            await asyncio.gather(*(self._repaid(*each) for each in owed[first : first + REPAID_AT_ONCE]))
         unknown, self._unknown = self._unknown, {}
         try:
             await self._inner.forget([*unknown.values()])
         except LimiterLost:
             self._unknown |= unknown
             raise
+
+    async def _repaid(self, request_id: str, debt: tuple[Spend, Used]) -> None:
+        await self._inner.settle(*debt)
+        self._owed.pop(request_id, None)
 
     async def _used(self, scope: Scope, since: float) -> int:
         """What of a budget is not granted here: what the ledger says is spent, and the others' share of the rest."""

@@ -73,7 +73,7 @@ class RedisLimiter:
         self._spent = spent
         self._now = now
         self._script = Script(line, SCRIPT)
-        self._known: dict[tuple[str, str, str], Bearer] = {}
+        self._known: dict[str, Bearer] = {}
         self._granted: dict[str, tuple[Spend, int]] = {}
         self._renewer: asyncio.Task[None] | None = None
 
@@ -158,13 +158,13 @@ class RedisLimiter:
 
         Those of a way that failed, which the request is to leave, stand at the end.
         """
-        found = [self._bearer(scope) for scope in spend.scopes if scope.limits.in_force]
+        found = [self._bearer(scope) for scope in spend.scopes if scope.in_force]
         parts: list[bytes] = []
         if held is None:
             for bearer in found:
                 parts += (BOTH, *bearer.limits)
             return found, parts
-        before = {scope.key: scope for scope in held.scopes if scope.limits.in_force}
+        before = {scope.key: scope for scope in held.scopes if scope.in_force}
         for bearer in found:
             parts += (BOTH if before.pop(bearer.scope.key, None) else NEW, *bearer.limits)
         for scope in before.values():
@@ -173,12 +173,11 @@ class RedisLimiter:
         return found, parts
 
     def _bearer(self, scope: Scope) -> Bearer:
-        name = scope.kind, scope.of, scope.name
-        known = self._known.get(name)
+        known = self._known.get(scope.key)
         if known is None or known.scope.limits is not scope.limits:
             if len(self._known) >= BEARERS:  # end users have names without end
                 self._known.clear()
-            known = self._known[name] = _bearer(scope)
+            known = self._known[scope.key] = _bearer(scope)
         return known
 
     async def _run(

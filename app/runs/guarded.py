@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
@@ -12,6 +13,7 @@ from app.runs.redis import RedisIndex
 from providers.kit.clock import Clock
 
 PAUSE_SECONDS: Final = 1.0
+TOLD_AT_ONCE: Final = 256
 
 Report = Callable[[str, bool], None]
 T = TypeVar("T")
@@ -35,8 +37,12 @@ class GuardedIndex:
 
     async def start(self) -> None:
         """Read the ledger, and tell Redis what it does not know of it."""
-        for record in await self._near.start():
-            await self._asked(partial(self._far.restore, record), None)
+        found = list(await self._near.start())
+        for first in range(0, len(found), TOLD_AT_ONCE):
+            told = (
+                self._asked(partial(self._far.restore, each), None) for each in found[first : first + TOLD_AT_ONCE]
+            )
+            await asyncio.gather(*told)
         await self._asked(self._far.beat, True)
 
     async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
@@ -102,13 +108,17 @@ class GuardedIndex:
         return None if found is None else await self._near.looked_up(found) or found
 
     async def _tell(self) -> None:
-        for name in list(self._missed):
-            record = await self._near.get(name)
-            if record is None:
-                await self._tried(partial(self._far.forget, name))
-            else:
-                await self._tried(partial(self._far.put, record))
-            self._missed.discard(name)
+        names = list(self._missed)
+        for first in range(0, len(names), TOLD_AT_ONCE):
+            await asyncio.gather(*(self._tell_of(name) for name in names[first : first + TOLD_AT_ONCE]))
+
+    async def _tell_of(self, name: str) -> None:
+        record = await self._near.get(name)
+        if record is None:
+            await self._tried(partial(self._far.forget, name))
+        else:
+            await self._tried(partial(self._far.put, record))
+        self._missed.discard(name)
 
     async def _told(self, name: str, saying: Callable[[], Awaitable[T]], otherwise: T) -> T:
         """Say it to Redis, or note that it missed it."""
