@@ -50,19 +50,15 @@ class Bucket:
     def __init__(self) -> None:
         self._arrival = 0.0
 
-    def ahead(self, now: float) -> float:
-        """Seconds that it lies ahead."""
-        if self._arrival <= now:
-            return 0.0
+    def look(self, more: float, limit: float, at: Moment) -> tuple[float, float]:
+        now = at.now
         self._arrival = min(self._arrival, now + MINUTE)
-        return self._arrival - now
+        ahead = (self._arrival - now if self._arrival > now else 0.0) + more * MINUTE / limit
+        wait = ahead - MINUTE
+        return (now + ahead if ahead > 0.0 else now), (wait if wait > GRAIN else 0.0)
 
-    def wait(self, more: float, limit: float, at: Moment) -> float:
-        wait = self.ahead(at.now) + more * MINUTE / limit - MINUTE
-        return wait if wait > GRAIN else 0.0
-
-    def move(self, more: float, limit: float, at: Moment) -> None:
-        self._arrival = at.now + max(0.0, self.ahead(at.now) + more * MINUTE / limit)
+    def put(self, arrival: float, _: Moment) -> None:
+        self._arrival = arrival
 
     def rests(self, at: Moment) -> bool:
         return self._arrival <= at.now
@@ -74,13 +70,14 @@ class Flying:
     __slots__ = ("_images",)
 
     def __init__(self) -> None:
-        self._images = 0
+        self._images = 0.0
 
-    def wait(self, more: float, limit: float, _: Moment) -> float:
-        return 1.0 if self._images + more > limit else 0.0
+    def look(self, more: float, limit: float, _: Moment) -> tuple[float, float]:
+        images = self._images + round(more)
+        return images, 1.0 if images > limit else 0.0
 
-    def move(self, more: float, _: float, __: Moment) -> None:
-        self._images += round(more)
+    def put(self, images: float, _: Moment) -> None:
+        self._images = images
 
     def rests(self, _: Moment) -> bool:
         return not self._images
@@ -92,22 +89,26 @@ class Purse:
     __slots__ = ("spent",)
 
     def __init__(self) -> None:
-        self.spent: dict[int, int] = {}
+        self.spent: dict[int, float] = {}
 
-    def wait(self, more: float, limit: float, at: Moment) -> float:
-        over = self.spent[at.day] + more > limit
-        return max(1.0, (at.day + 1) * DAY - at.time) if over else 0.0  # a fallback's day may be over
+    def look(self, more: float, limit: float, at: Moment) -> tuple[float, float]:
+        spent = self.spent.get(at.day, 0.0) + round(more)
+        wait = max(1.0, (at.day + 1) * DAY - at.time) if spent > limit else 0.0  # a fallback's day may be over
+        return spent, wait
 
-    def move(self, more: float, _: float, at: Moment) -> None:
+    def put(self, spent: float, at: Moment) -> None:
         if at.day in self.spent:
-            self.spent[at.day] += round(more)
+            self.spent[at.day] = spent
 
     def rests(self, at: Moment) -> bool:
         return at.day not in self.spent
 
 
 Cell = Bucket | Flying | Purse
-"""What one scope has taken of one unit: how long until so much more fits, taking it, whether it is as good as new."""
+"""What one scope has taken of one unit.
+
+`look` tells what it would hold with so much more, and the seconds until that fits (0: now); `put` has it hold that.
+"""
 
 CELLS: Final[Mapping[Unit, Callable[[], Cell]]] = {
     **dict.fromkeys(PER_MINUTE, Bucket),
@@ -173,11 +174,11 @@ class EmbeddedLimiter:
             await self._read(unread, at.day)
             rules = self._rules(spend)
         # From here to the end nothing waits, so that no other request comes between the question and the taking.
-        steps = self._steps(spend, rules, held)
-        longest, worst = 0.0, None
-        for rule, more in steps:
-            wait = rule.cell.wait(more, rule.limit, at) if more > 0 else 0.0
-            if wait > longest:
+        longest, worst, taken = 0.0, None, []
+        for rule, more in self._steps(spend, rules, held):
+            value, wait = rule.cell.look(more, rule.limit, at)
+            taken.append((rule.cell, value))
+            if more > 0 and wait > longest:
                 longest, worst = wait, rule
         if worst is not None:
             return Decision(
@@ -187,8 +188,8 @@ class EmbeddedLimiter:
                 refused_unit=worst.unit,
                 retry_after=longest,
             )
-        for rule, more in steps:
-            rule.cell.move(more, rule.limit, at)
+        for cell, value in taken:
+            cell.put(value, at)
         self._granted[spend.request_id] = (spend, at.day)
         return Decision(allowed=True, standings=_standings(rules, at))
 
@@ -199,7 +200,8 @@ class EmbeddedLimiter:
         at, final, before = Moment(self._clock, day), used_of(held, used), held.amounts
         for rule in self._rules(held):
             if more := final[rule.unit] - before[rule.unit]:
-                rule.cell.move(more, rule.limit, at)
+                value, _ = rule.cell.look(more, rule.limit, at)
+                rule.cell.put(value, at)
 
     async def ready(self) -> bool:
         return True
@@ -255,6 +257,7 @@ def _standings(rules: list[Rule], at: Moment) -> tuple[Standing, ...]:
     found = []
     for rule in rules:
         if isinstance(rule.cell, Bucket):
-            ahead, limit = rule.cell.ahead(at.now), rule.limit
+            limit = rule.limit
+            ahead = rule.cell.look(0.0, limit, at)[0] - at.now
             found.append(Standing(rule.unit, limit, max(0.0, limit * (1 - ahead / MINUTE)), ahead))
     return tuple(found)

@@ -169,9 +169,7 @@ def _counts(found: Any) -> Mapping[str, int]:
 
 def _resolved(document: Mapping[str, Any]) -> dict[str, str]:
     return {
-        key: document[key]
-        for key in RESOLVED
-        if isinstance(document.get(key), str) and document[key] not in {"auto", ""}
+        key: value for key in RESOLVED if isinstance(value := document.get(key), str) and value not in {"auto", ""}
     }
 
 
