@@ -22,7 +22,7 @@ from providers.core.types import Size
 HEADER_BYTES: Final = 2048
 INTEGERS: Final = 10**15  # RFC 9651, 3.3.1: at most fifteen digits
 SHOWN: Final = (Unit.REQUESTS, Unit.IMAGES)
-_TOKEN = re.compile(r"[a-z*][a-z0-9_.*-]{0,63}")
+_TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9_.*-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,7 @@ def adjustments_header(adjustments: tuple[Adjustment, ...]) -> str:
 
 def shown(param: str) -> str:
     """A parameter's name as a token; `unknown` for what is none, as any caller can send any name."""
-    name = param.lower()
-    return name if _TOKEN.fullmatch(name) else "unknown"
+    return param if _TOKEN.fullmatch(param) else "unknown"
 
 
 def _member(adjustment: Adjustment) -> str:

@@ -72,7 +72,7 @@ class ImageFields(BaseModel):
     output_compression: Whole | None = None
     background: Literal["transparent", "opaque", "auto"] | None = None
     moderation: Literal["auto", "low"] | None = None
-    style: Literal["vivid", "natural"] | None = None
+    style: str | None = Field(None, description="`vivid` or `natural`, or a word of the model's own.")
     input_fidelity: Literal["high", "low"] | None = None
     complexity: Literal["low", "medium", "high"] | None = None
     stream: bool | None = None
@@ -167,7 +167,7 @@ def image_request(
     policy: Policy,
     images: tuple[InputImage, ...] = (),
     mask: InputImage | None = None,
-    forbid_emulation: frozenset[str] = frozenset(),
+    forbid_emulation: bool = False,
 ) -> ImageRequest:
     """The caller's wish as one frozen value."""
     sent = vars(fields)

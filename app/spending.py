@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,6 +19,7 @@ from app.telemetry import Telemetry
 from app.ticket import Ticket
 from providers.core.errors import InvalidRequest, PermissionDenied, PinholeError, UpstreamError, Violation
 from providers.core.plan import Adjustment, Plan
+from providers.core.prices import MICRO
 from providers.core.provider import Completed, Link
 from providers.kit.clock import Clock
 from providers.kit.journal import Accepted, Journal
@@ -267,20 +269,26 @@ def _refuse_impossible(spend: Spend, plan: Plan) -> None:
         if unit is Unit.USD and plan.cost is None:
             raise PermissionDenied(f"'{plan.spec.id}' has no known price and the {scope.kind} has a budget.")
         if unit is not Unit.USD and amount > limit:
-            message = f"The request needs {amount:g} {unit}, more than the {scope.kind}'s whole limit of {limit:g}."
-            raise InvalidRequest(Violation("n", message, "limit_too_small"))
+            name = unit if unit is Unit.CONCURRENT else f"{unit}_per_minute"
+            needs = f"{amount:g} {unit.replace('_', ' ')}"
+            message = f"The request needs {needs}, more than the {scope.kind}'s whole limit of {limit:g} ({name})."
+            raise InvalidRequest(Violation("size" if unit is Unit.MEGAPIXELS else "n", message, "limit_too_small"))
 
 
 def _refused(decision: Decision) -> PinholeError:
     scope, unit = decision.refused_scope, decision.refused_unit
     assert scope is not None  # noqa: S101 - a refusal names its scope
     if unit is Unit.USD:
-        message = f"The budget of the {scope.kind} '{scope.name}' for today (UTC) is spent."
+        budget = (scope.limit(unit) or 0) / MICRO
+        message = (
+            f"What is left of the budget of the {scope.kind} '{scope.name}', {budget:g} USD a day, is too little for "
+            "this request. The next day begins at 00:00 UTC."
+        )
         return QuotaExceeded(message, retry_after=decision.retry_after)
     assert unit is not None  # noqa: S101 - and its unit
     limit = scope.limit(unit)
     per = "at once" if unit is Unit.CONCURRENT else "per minute"
     what = "images" if unit is Unit.CONCURRENT else str(unit)
-    wait = max(1, round(decision.retry_after + 0.5))
+    wait = max(1, math.ceil(decision.retry_after))
     message = f"The {scope.kind} '{scope.name}' is over its limit of {limit:g} {what} {per}. Try again in {wait} s."
     return RateLimited(message, retry_after=decision.retry_after)

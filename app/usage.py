@@ -21,7 +21,9 @@ async def usage(
 ) -> dict[str, Any]:
     """`data` a row a group, and `total`. Days are UTC, `until` included when it is a plain day. Raises BadInput."""
     if group_by not in COLUMNS:
-        raise BadInput(f"group_by is '{group_by[:20]}'; allowed: {', '.join(COLUMNS)}.", param="group_by")
+        raise BadInput(
+            f"group_by is '{group_by[:20]}'; allowed: {', '.join(COLUMNS)}.", param="group_by", code="invalid_value"
+        )
     start = _time(since, "from") if since else now - DEFAULT_DAYS * 86400
     end = _time(until, "to", end=True) if until else now + 1
     found = await ledger.usage(start, end, COLUMNS[group_by])

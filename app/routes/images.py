@@ -110,7 +110,7 @@ class Images:
 
     async def _read(self, request: Request, operation: Operation, caller: Caller) -> ImageRequest:
         policy = self._policy(request, caller)
-        forbidden = frozenset() if caller.emulation else frozenset({"mask"})
+        forbidden = not caller.emulation
         if operation is Operation.EDIT and bodies.media_type(request) == bodies.FORM_TYPE:
             upload = await bodies.read_form(request, self.settings.max_body_bytes, self.pace, room=self.room)
             fields = schemas.from_form(upload.fields)

@@ -64,8 +64,9 @@ def decide(request: ImageRequest, spec: ModelSpec) -> Decisions:
         *judges.plain(request),
         *judges.unknown(request),
     )
+    found = tuple(decision for decision in fates if decision)
     return Decisions(
-        fates=tuple(decision for decision in fates if decision),
+        fates=tuple(judges.unemulated(fate, spec) for fate in found) if request.forbid_emulation else found,
         n=count.value,
         resolution=size.value,
         quality=quality.value,

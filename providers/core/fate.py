@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from providers.core.errors import Violation
 
 T = TypeVar("T")
+_WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,19}")
 Shown = str | int | None
 
 
@@ -61,6 +63,11 @@ def rejected(param: str, message: str, *, code: str = "invalid_value", nearest: 
         fate=Fate.REJECTED,
         violation=Violation(param=param, message=message, code=code, nearest=nearest),
     )
+
+
+def word(value: object) -> str | None:
+    """A value that has the form of an enum's word; a text is not told."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
 
 
 def quoted(value: object, limit: int = 60) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
-from providers.core.fate import Decision, Fate, Judgement, became, honoured, quoted, rejected
+from providers.core.fate import Decision, Fate, Judgement, became, honoured, quoted, rejected, word
 from providers.core.inputs import plain_mask
 from providers.core.options import SDK_DEFAULTS
 from providers.core.sizes import SQUARE, OfInput, Resolution
 from providers.core.spec import Inputs, Mask, ModelSpec
 from providers.core.types import Auto, ImageRequest, InputImage, Operation, Policy, Size
+
+# Options whose values are the caller's own texts, which no report repeats.
+TEXTS: Final = frozenset({"negative_prompt", "search_prompt"})
 
 
 def lenient(request: ImageRequest) -> bool:
@@ -80,8 +83,7 @@ def quality(request: ImageRequest, spec: ModelSpec) -> Judgement[str | None]:
     if lenient(request):
         nearest = rule.nearest(asked) if rule else None
         kind = Fate.MAPPED if nearest else Fate.DROPPED
-        shown = asked if asked.isalnum() and len(asked) <= 16 else None  # noqa: PLR2004 - a word, not a text
-        return Judgement(nearest or unasked, became("quality", kind, shown, nearest))
+        return Judgement(nearest or unasked, became("quality", kind, word(asked), nearest))
     if rule is None:
         message = f"{quoted(spec.id)} has no quality setting; 'quality' was {quoted(asked)}."
         return Judgement(None, rejected("quality", f"{message} Leave it out, or send auto or standard."))
@@ -150,13 +152,13 @@ def option(param: str, value: object, request: ImageRequest, spec: ModelSpec) ->
     rule = spec.option(param, request.operation)
     if rule and rule.accepts(value):
         return honoured(param)
-    shown = value if isinstance(value, int) or value in SDK_DEFAULTS.get(param, ()) else None
-    shown = str(shown).lower() if isinstance(shown, bool) else shown
+    shown = str(value).lower() if isinstance(value, bool) else value if isinstance(value, int) else None
+    if param not in TEXTS and shown is None:
+        shown = word(value)
     if value in SDK_DEFAULTS.get(param, ()):
-        return became(param, Fate.DEFAULTED, shown if isinstance(shown, str | int) else None)
+        return became(param, Fate.DEFAULTED, shown)
     nearest = rule.nearest(value) if rule else None
     if lenient(request):
-        shown = shown if isinstance(shown, str | int) else None
         if isinstance(nearest, int):
             return became(param, Fate.MAPPED, shown, nearest)
         return became(param, Fate.DROPPED, shown)
@@ -186,10 +188,21 @@ def mask(request: ImageRequest, spec: ModelSpec, drawn: Size | None) -> Judgemen
         return Judgement(value=False, decision=rejected("mask", message, code="invalid_mask"))
     if spec.mask is Mask.NATIVE:
         return Judgement(value=False, decision=_native(request.mask, spec, drawn))
-    if spec.mask is Mask.EMULATED and "mask" not in request.forbid_emulation:
+    if spec.mask is Mask.EMULATED:
         return Judgement(value=True, decision=became("mask", Fate.EMULATED))
     message = f"{quoted(spec.id)} does not support masks."
     return Judgement(value=False, decision=rejected("mask", message, code="unsupported_parameter"))
+
+
+def unemulated(decision: Decision, spec: ModelSpec) -> Decision:
+    """What becomes of a fate where the caller's key forbids emulation."""
+    if decision.fate is not Fate.EMULATED:
+        return decision
+    param = decision.param
+    message = f"{quoted(spec.id)} cannot do this '{param}' itself, and your key forbids emulation."
+    return rejected(
+        param, message, code="unsupported_parameter", nearest=str(spec.n.per_call) if param == "n" else None
+    )
 
 
 def _native(mask: InputImage, spec: ModelSpec, drawn: Size | None) -> Decision:

@@ -195,7 +195,7 @@ class ImageRequest:
     images: tuple[InputImage, ...] = ()
     mask: InputImage | None = None
     policy: Policy = Policy.STRICT
-    forbid_emulation: frozenset[str] = frozenset()
+    forbid_emulation: bool = False
 
     @property
     def end_user(self) -> str | None:

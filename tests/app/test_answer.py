@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -21,8 +22,8 @@ from providers import discover
 from providers.core.plan import Adjustment, Kind
 from providers.core.types import ImageRequest, Operation
 from tests.app.wire import EDIT, GENERATE, Piece, form, post
-from tests.gateway import Gateway
-from tests.upstreams.images import png
+from tests.gateway import Gateway, running
+from tests.upstreams.images import mask_png, png
 
 Member = tuple[str, dict[str, str | int]]
 TOKEN = re.compile(r"[A-Za-z*][-A-Za-z0-9!#$%&'*+.^_`|~:/]*")
@@ -148,7 +149,10 @@ def test_a_caller_reads_what_became_of_its_wishes(sandbox: Gateway) -> None:
         "prompt": "a",
         "size": "512x512",
         "n": 1,
+        "moderation": "low",
+        "style": "neon-punk",
         "negative_prompt": "no rain please",
+        "stepCount": 4,
         "x-y z": 1,
     }
     answer = post(sandbox, wish, GENERATE, pinhole_policy="lenient")
@@ -156,9 +160,49 @@ def test_a_caller_reads_what_became_of_its_wishes(sandbox: Gateway) -> None:
 
     assert answer.status == 200
     assert found["size"] == {"kind": "mapped", "from": "512x512", "to": "1024x1024"}
+    assert found["moderation"] == {"kind": "dropped", "from": "low"}
+    assert found["style"] == {"kind": "dropped", "from": "neon-punk"}
     assert found["negative_prompt"] == {"kind": "dropped"}
+    assert found["stepCount"] == {"kind": "dropped"}
     assert found["unknown"] == {"kind": "dropped"}
     assert "rain" not in answer.headers["pinhole-adjustments"]
+
+
+@pytest.mark.parametrize(
+    ("model", "style", "status"),
+    [("stable-image-core", "neon-punk", 200), ("dall-e-3", "neon-punk", 400), ("gpt-image-2", "neon-punk", 400)],
+)
+def test_a_style_is_a_word_of_the_models_own(sandbox: Gateway, model: str, style: str, status: int) -> None:
+    """What a row lists can be asked for; what it does not list is refused with what it lists."""
+    answer = post(sandbox, {"model": model, "prompt": "a", "style": style}, f"{GENERATE}/explain")
+
+    assert answer.status == status
+    assert status == 200 or answer.error["param"] == "style"
+
+
+def test_a_key_may_forbid_emulation(tmp_path: Path) -> None:
+    """What would be reported as emulated is refused by name, and what the model does itself is not."""
+    config = "keys: [{name: purist, key: sk-p, emulation: forbid, models: ['*']}]"
+    wishes: list[tuple[dict[str, object], str | None]] = [
+        ({"model": "gemini-3-pro-image", "n": 2}, "n"),
+        ({"model": "gemini-3-pro-image", "output_format": "webp"}, "output_format"),
+        ({"model": "gemini-3-pro-image"}, None),
+        ({"model": "gpt-image-2", "n": 2, "output_format": "webp"}, None),
+    ]
+    with running(tmp_path, {"PINHOLE_SANDBOX": "true"}, config) as gateway:
+        for wish, param in wishes:
+            answer = post(gateway, {"prompt": "a", **wish}, f"{GENERATE}/explain", authorization="Bearer sk-p")
+
+            assert answer.status == (400 if param else 200)
+            assert param is None or (answer.error["param"], answer.error["code"]) == (param, "unsupported_parameter")
+        masked = httpx2.post(
+            f"{gateway.v1}/images/edits/explain",
+            headers={"authorization": "Bearer sk-p"},
+            data={"model": "gemini-3-pro-image", "prompt": "a"},
+            files={"image": png(64, 64), "mask": mask_png(64, 64)},
+        )
+
+    assert (masked.status_code, masked.json()["error"]["param"]) == (400, "mask")
 
 
 def test_an_answer_names_who_made_it_and_what_it_cost(sandbox: Gateway) -> None:

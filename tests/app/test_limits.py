@@ -67,9 +67,9 @@ def test_a_request_larger_than_the_whole_limit_is_400(tmp_path: Path) -> None:
         fits = ask(gateway)
 
     assert (images.status, images.error["code"], images.error["param"]) == (400, "limit_too_small", "n")
-    assert "3 images, more than the gateway's whole limit of 2" in images.error["message"]
-    assert area.status == 400
-    assert "megapixels" in area.error["message"]
+    assert "3 images, more than the gateway's whole limit of 2 (images_per_minute)" in images.error["message"]
+    assert (area.status, area.error["param"]) == (400, "size")
+    assert "megapixels_per_minute" in area.error["message"]
     assert fits.status == 200
 
 
@@ -91,7 +91,7 @@ def test_concurrent_images_are_refused_at_once(tmp_path: Path) -> None:
         behind.join()
 
     assert (refused.status, refused.headers["retry-after"]) == (429, "1")
-    assert "1 images at once" in refused.error["message"]
+    assert "1 images at once. Try again in 1 s." in refused.error["message"]
 
 
 def test_a_day_has_a_budget(tmp_path: Path) -> None:
@@ -109,6 +109,7 @@ def test_a_day_has_a_budget(tmp_path: Path) -> None:
         "insufficient_quota",
         "insufficient_quota",
     )
+    assert f"{price * 2.5:g} USD a day" in refused.error["message"]
     assert refused.headers["x-should-retry"] == "false"
     assert 1 <= int(refused.headers["retry-after"]) <= 86_400
 

@@ -44,7 +44,7 @@ WORDS = st.sampled_from(["auto", "low", "medium", "high", "xhigh", "max", "stand
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
-        "style": st.sampled_from(["vivid", "natural"]),
+        "style": st.sampled_from(["vivid", "natural", "anime", "a style of my own that is a text"]),
         "moderation": st.sampled_from(["auto", "low"]),
         "input_fidelity": st.sampled_from(["low", "high"]),
         "negative_prompt": st.text(min_size=1, max_size=700),
