@@ -22,7 +22,7 @@ from providers.core.plan import Adjustment, Plan
 from providers.core.prices import MICRO
 from providers.core.provider import Completed, Link
 from providers.kit.clock import Clock
-from providers.kit.journal import Accepted, Journal
+from providers.kit.journal import Accepted, Journal, unheard
 
 NOTHING: Final = Used(images=0, megapixels=0.0, micro_usd=0)
 
@@ -153,6 +153,7 @@ class Account:
         await self._ledger.settle(entry)
         await self._limiter.settle(self._spend, _used(entry, self._answer))
         self._telemetry.settled(entry, self.journal)
+        self.journal.accepted = unheard  # a circle would hold the images until the collector comes
 
     def _ended(self, state: State, error: str, *, cut: bool) -> Entry:
         """The row as it is at the end; of a run that the gateway's own end `cut` short, others ask its tasks."""
