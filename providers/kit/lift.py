@@ -11,7 +11,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -117,9 +117,9 @@ def lift(body: bytes | bytearray | memoryview, *, threshold: int = THRESHOLD, te
         raise LiftError(f"more than {text_limit} bytes of JSON besides valid base64 strings")
     rest = b"".join(pieces)
     document = _parse(rest)
-    if not handles and rest.count(b"[") + rest.count(b"{") <= MAX_DEPTH:
-        return document  # there is nothing to place, and too few brackets to be too deep
-    return _place(document, handles, 0)
+    if rest.count(b"[") + rest.count(b"{") > MAX_DEPTH:
+        _measure(document, 0)
+    return _place(document, handles) if handles else document
 
 
 class _Window:
@@ -263,16 +263,25 @@ def _float(text: str) -> float:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
 
 
-def _place(node: Any, handles: Mapping[str, Lifted], depth: int) -> Any:
-    """The parsed rest with each token changed for its handle, in place."""
-    kind = type(node)
-    if kind is str:
-        return handles.get(node, node)
-    if kind is dict or kind is list:
+def _measure(node: Any, depth: int) -> None:
+    """Raise LiftError for a document that is too deep."""
+    if isinstance(node, dict | list):
         if depth == MAX_DEPTH:
             raise LiftError(f"JSON nested deeper than {MAX_DEPTH} levels")
+        for value in node.values() if isinstance(node, dict) else node:
+            _measure(value, depth + 1)
+
+
+def _place(node: Any, handles: dict[str, Lifted]) -> Any:
+    """The parsed rest with each token changed for its handle, in place; ends when there are no more."""
+    kind = type(node)
+    if kind is str:
+        return handles.pop(node, node)
+    if kind is dict or kind is list:
         for key, value in node.items() if kind is dict else enumerate(node):
-            placed = _place(value, handles, depth + 1)
+            placed = _place(value, handles)
             if placed is not value:
                 node[key] = placed
+            if not handles:
+                break
     return node
