@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
-from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from app.errors import BadInput, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
@@ -42,12 +41,22 @@ class Pace:
 PACE: Final = Pace()
 
 
-def media_type(request: Request) -> str:
+class Arriving(Protocol):
+    """Headers by name, and the body as messages."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def receive(self) -> Receive: ...
+
+
+def media_type(headers: Mapping[str, str]) -> str:
     """The declared type of the body, without parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def chunks(request: Request, limit: int, pace: Pace = PACE) -> AsyncIterator[bytes]:
+async def chunks(request: Arriving, limit: int, pace: Pace = PACE) -> AsyncIterator[bytes]:
     """The body as it comes. Raises PayloadTooLarge and RequestTimeout when that is known, BadInput when it ends."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
@@ -88,13 +97,14 @@ async def _within(receive: Receive, started: float, pace: Pace, size: int) -> Me
         raise RequestTimeout(f"The body came too slowly: {size} bytes in {pace.due(size):.0f} seconds.") from None
 
 
-async def read_json(request: Request, limit: int, pace: Pace = PACE, *, also: str = "", room: Room = MEMORY) -> Any:
+async def read_json(request: Arriving, limit: int, pace: Pace = PACE, *, also: str = "", room: Room = MEMORY) -> Any:
     """A JSON body, its long base64 strings lifted out. `also` is another type that the route reads.
 
     Raises UnsupportedMediaType, BadInput, PayloadTooLarge, RequestTimeout.
     """
-    if media_type(request) != JSON_TYPE:
-        given = media_type(request) or "no content type"
+    given = media_type(request.headers)
+    if given != JSON_TYPE:
+        given = given or "no content type"
         wanted = f"{JSON_TYPE} or {also}" if also else JSON_TYPE
         raise UnsupportedMediaType(f"The body must be {wanted}; {given[:100]} was sent.")
     received = await _received(request, limit, pace, room)
@@ -111,7 +121,7 @@ async def read_json(request: Request, limit: int, pace: Pace = PACE, *, also: st
     return document
 
 
-async def _received(request: Request, limit: int, pace: Pace, room: Room) -> Buffer:
+async def _received(request: Arriving, limit: int, pace: Pace, room: Room) -> Buffer:
     """The whole body; room is for what is not small."""
     small = b""
     with room.body() as body:
@@ -137,7 +147,7 @@ def _texts(node: Any) -> Iterator[str]:
             yield from _texts(value)
 
 
-async def read_form(request: Request, limit: int, pace: Pace = PACE, *, room: Room = MEMORY) -> Upload:
+async def read_form(request: Arriving, limit: int, pace: Pace = PACE, *, room: Room = MEMORY) -> Upload:
     """A multipart body. Raises BadInput, InvalidRequest, PayloadTooLarge, RequestTimeout."""
     _, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
 from app.answer import limits
+from app.arrival import Arrival, named
 from app.telemetry import REQUEST_ID, Telemetry
 from providers.core.errors import PermissionDenied, PinholeError
 from providers.kit.tokens import token
@@ -27,7 +28,7 @@ from providers.kit.tokens import token
 REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 LOCAL: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 Door = tuple[str, str]
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Arrival], Awaitable[Response]]
 log = logging.getLogger("pinhole")
 
 
@@ -50,9 +51,10 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = named(scope["headers"])
         request_id = label(headers)
-        scope.setdefault("state", {}).update(request_id=request_id, family=family(scope["path"]))
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state["request_id"], state["family"] = request_id, family(scope["path"])
         before = REQUEST_ID.set(request_id)
         status = 0
 
@@ -70,25 +72,25 @@ class Edge:
                 message = "Without caller keys only requests to this machine's own name are answered."
                 await respond(PermissionDenied(message))(scope, receive, stamped)
             elif handler := self._direct.get((scope["method"], scope["path"])):
-                await _handled(handler, scope, receive, stamped)
+                response = await self._handled(handler, Arrival(headers, receive, request_id, state))
+                await response(scope, receive, stamped)
             else:
                 await self._app(scope, receive, stamped)
         finally:
             REQUEST_ID.reset(before)
             if status:
-                self._telemetry.answered(scope["state"]["family"], status, time.perf_counter() - started)
+                self._telemetry.answered(state["family"], status, time.perf_counter() - started)
+
+    async def _handled(self, handler: Handler, arrival: Arrival) -> Response:
+        try:
+            return await handler(arrival)
+        except PinholeError as error:
+            self._telemetry.refused(error, arrival.state.get("caller"))
+            return respond(error)
 
     def _local(self, host: str) -> bool:
         name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
         return name.lower() in self._hosts
-
-
-async def _handled(handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
-    try:
-        response: Response = await handler(Request(scope, receive))
-    except PinholeError as error:
-        response = respond(error)
-    await response(scope, receive, send)
 
 
 def label(headers: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from app import kept as answers
 from app.answer import Answer
+from app.arrival import Arrival
 from app.configured import Current
 from app.delivery import Sketch
 from app.errors import BadInput, NotFound
@@ -58,13 +59,13 @@ class Attendance:
         )
         return router
 
-    async def attend(self, request: Request, ticket: Ticket) -> Response:
+    async def attend(self, arrival: Arrival, ticket: Ticket) -> Response:
         """The answer of this request: of its own run, or of the run that it repeats."""
-        seat = await self._seat(request, ticket)
+        seat = await self._seat(arrival, ticket)
         if ticket.request.stream:
-            return await self._stream(request, ticket, seat)
+            return await self._stream(arrival, ticket, seat)
         try:
-            kept = await self._outcome(request, ticket, seat)
+            kept = await self._outcome(arrival, ticket, seat)
         except PinholeError as error:
             seat.leave(delivered=False)
             raise _again(seat, error) from error
@@ -104,14 +105,14 @@ class Attendance:
         await seat.run.task
         return seat.run.outcome
 
-    async def _seat(self, request: Request, ticket: Ticket) -> Seat:
-        key = request.headers.get("idempotency-key") or ""
+    async def _seat(self, arrival: Arrival, ticket: Ticket) -> Seat:
+        key = arrival.headers.get("idempotency-key") or ""
         if len(key) > KEY_LENGTH or not key.isprintable():
             raise BadInput(f"Idempotency-Key must be 1 to {KEY_LENGTH} printable characters.", code="invalid_value")
         record = Record(
             id=ticket.request_id,
             caller=ticket.caller.id,
-            label=request.state.request_id,
+            label=arrival.label,
             fingerprint=await _print(ticket.request),
             key=hashlib.sha256(key.encode()).hexdigest() if key else "",
             started=self.clock.time(),
@@ -122,30 +123,30 @@ class Attendance:
         def source(run: Run) -> Awaitable[Answer]:
             return self.pipeline.run(marked, run)
 
-        retry = request.headers.get("x-stainless-retry-count", "0") not in {"", "0"}
+        retry = arrival.headers.get("x-stainless-retry-count", "0") not in {"", "0"}
         seat = await self.runs.enter(record, source, retry=retry, patience=self._left(ticket) + PATIENCE)
         if seat.repeat:
             self.telemetry.metrics.repeats("replayed" if seat.replayed else "joined").inc()
         return seat
 
-    async def _outcome(self, request: Request, ticket: Ticket, seat: Seat) -> Kept | None:
+    async def _outcome(self, arrival: Arrival, ticket: Ticket, seat: Seat) -> Kept | None:
         try:
-            return await seat.outcome(self._left(ticket), _hung_up(request))
+            return await seat.outcome(self._left(ticket), _hung_up(arrival))
         except TimeoutError:
-            raise _late(request) from None
+            raise _late(arrival) from None
 
-    async def _stream(self, request: Request, ticket: Ticket, seat: Seat) -> Response:
+    async def _stream(self, arrival: Arrival, ticket: Ticket, seat: Seat) -> Response:
         """Headers wait for the first event or ten seconds, so that early refusals keep their status."""
         frames = Frames(
             operation=ticket.request.operation,
             created=int(self.clock.time()),
             model=ticket.request.model,
-            request_id=request.state.request_id,
-            superset="r9s" in request.headers.get("user-agent", ""),
+            request_id=arrival.label,
+            superset="r9s" in arrival.headers.get("user-agent", ""),
         )
-        source = alive(self._events(request, ticket, seat, frames))
+        source = alive(self._events(arrival, ticket, seat, frames))
         try:
-            first = await _first(request, source)
+            first = await _first(arrival, source)
         except PinholeError as error:
             seat.leave(delivered=False)
             raise _again(seat, error) from error
@@ -160,13 +161,13 @@ class Attendance:
         return Events(_after(first, source), frames.failed, headers, lambda taken: seat.leave(delivered=taken))
 
     async def _events(
-        self, request: Request, ticket: Ticket, seat: Seat, frames: Frames
+        self, arrival: Arrival, ticket: Ticket, seat: Seat, frames: Frames
     ) -> AsyncIterator[list[Buffer]]:
         try:
             async for state in seat.states(lambda: self._left(ticket)):
                 yield frames.partial(state) if isinstance(state, Sketch) else frames.completed(state)
         except TimeoutError:
-            raise _late(request) from None
+            raise _late(arrival) from None
 
     def _left(self, ticket: Ticket) -> float:
         return max(0.0, ticket.started + ticket.seconds - self.clock.now())
@@ -178,9 +179,9 @@ async def _after(first: list[Buffer], source: AsyncIterator[list[Buffer]]) -> As
         yield buffers
 
 
-async def _first(request: Request, source: AsyncGenerator[list[Buffer]]) -> list[Buffer] | None:
+async def _first(arrival: Arrival, source: AsyncGenerator[list[Buffer]]) -> list[Buffer] | None:
     """The first event's buffers; None when the caller hung up before."""
-    event, watcher = asyncio.ensure_future(anext(source)), asyncio.ensure_future(_hung_up(request))
+    event, watcher = asyncio.ensure_future(anext(source)), asyncio.ensure_future(_hung_up(arrival))
     try:
         await asyncio.wait({event, watcher}, return_when=asyncio.FIRST_COMPLETED)
         if event.done():
@@ -217,12 +218,12 @@ async def _print(request: ImageRequest) -> str:
     return fingerprint(request)
 
 
-async def _hung_up(request: Request) -> None:
+async def _hung_up(arrival: Arrival) -> None:
     """Returns when the caller closes the connection; the body was read before."""
-    while (await request.receive())["type"] != "http.disconnect":
+    while (await arrival.receive())["type"] != "http.disconnect":
         pass
 
 
-def _late(request: Request) -> UpstreamTimeout:
-    where = f"GET /v1/images/results/{request.state.request_id}"
+def _late(arrival: Arrival) -> UpstreamTimeout:
+    where = f"GET /v1/images/results/{arrival.label}"
     return UpstreamTimeout(f"The image was not done before the deadline. It may still come: {where}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from app import bodies, edge, errors, forms, inputs, schemas
+from app.arrival import Arrival
 from app.auth import Caller
 from app.config import Config
 from app.configured import Current
@@ -51,7 +52,7 @@ class Images:
             for suffix, explain in (("", False), ("/explain", True)):
                 router.add_api_route(
                     f"/images/{path}{suffix}",
-                    self._handler(operation, explain=explain),
+                    _endpoint(self._handler(operation, explain=explain)),
                     methods=["POST"],
                     response_class=Response,
                     openapi_extra=body,
@@ -68,7 +69,7 @@ class Images:
         """
         router = APIRouter(prefix="/openai/deployments/{model:path}", include_in_schema=False)
         for path, operation in (("generations", Operation.GENERATE), ("edits", Operation.EDIT)):
-            handler = self._handler(operation, explain=False)
+            handler = _endpoint(self._handler(operation, explain=False))
             router.add_api_route(f"/images/{path}", handler, methods=["POST"], response_class=Response)
         return router
 
@@ -81,82 +82,92 @@ class Images:
         }
 
     def _handler(self, operation: Operation, *, explain: bool) -> edge.Handler:
-        async def handle(request: Request) -> Response:
-            ticket = await self._ticket(request, operation)
+        async def handle(arrival: Arrival) -> Response:
+            ticket = await self._ticket(arrival, operation)
             if explain:
                 route, plan = self.pipeline.plan(ticket)
                 return JSONResponse(explanation(route, plan, ticket.configured.registry.base_url(route)))
-            return await self.attendance.attend(request, ticket)
+            return await self.attendance.attend(arrival, ticket)
 
         return handle
 
-    async def _ticket(self, request: Request, operation: Operation) -> Ticket:
+    async def _ticket(self, arrival: Arrival, operation: Operation) -> Ticket:
         configured = self.current.value
-        caller = await configured.keyring.caller(request.headers, self.clock.time())
-        request.state.caller = caller.id
+        caller = await configured.keyring.caller(arrival.headers, self.clock.time())
+        arrival.state["caller"] = caller.id
         started = self.clock.now()
-        wish = await self._read(request, operation, caller)
-        wish = replace(wish, model=request.path_params.get("model") or wish.model)
+        wish = await self._read(arrival, operation, caller)
+        if arrival.model:
+            wish = replace(wish, model=arrival.model)
         return Ticket(
             request_id=token(),
             caller=caller,
             request=wish,
-            form=_form(request, wish, caller, configured.config),
+            form=_form(arrival, wish, caller, configured.config),
             configured=configured,
             started=started,
-            seconds=self._seconds(request),
-            fallback=request.headers.get("pinhole-fallback", "").strip().lower() != "none",
+            seconds=self._seconds(arrival),
+            fallback=arrival.headers.get("pinhole-fallback", "").strip().lower() != "none",
         )
 
-    async def _read(self, request: Request, operation: Operation, caller: Caller) -> ImageRequest:
-        policy = self._policy(request, caller)
+    async def _read(self, arrival: Arrival, operation: Operation, caller: Caller) -> ImageRequest:
+        policy = self._policy(arrival, caller)
         forbidden = not caller.emulation
-        if operation is Operation.EDIT and bodies.media_type(request) == bodies.FORM_TYPE:
-            upload = await bodies.read_form(request, self.settings.max_body_bytes, self.pace, room=self.room)
+        if operation is Operation.EDIT and bodies.media_type(arrival.headers) == bodies.FORM_TYPE:
+            upload = await bodies.read_form(arrival, self.settings.max_body_bytes, self.pace, room=self.room)
             fields = schemas.from_form(upload.fields)
             images, mask = await inputs.from_upload(upload)
         elif operation is Operation.EDIT:
             limit = self.settings.max_body_bytes
-            document = plain(await bodies.read_json(request, limit, self.pace, also=bodies.FORM_TYPE, room=self.room))
+            document = plain(await bodies.read_json(arrival, limit, self.pace, also=bodies.FORM_TYPE, room=self.room))
             fields = schemas.from_json(document)
             images, mask = await inputs.from_references(document, self.fetcher, self.room)
         else:
-            fields = schemas.from_json(plain(await bodies.read_json(request, bodies.GENERATION_BYTES, self.pace)))
+            fields = schemas.from_json(plain(await bodies.read_json(arrival, bodies.GENERATION_BYTES, self.pace)))
             images, mask = (), None
         return schemas.image_request(
             fields, operation, policy=policy, images=images, mask=mask, forbid_emulation=forbidden
         )
 
-    def _policy(self, request: Request, caller: Caller) -> Policy:
-        asked = request.headers.get("pinhole-policy", "").strip().lower()
+    def _policy(self, arrival: Arrival, caller: Caller) -> Policy:
+        asked = arrival.headers.get("pinhole-policy", "").strip().lower()
         if asked and asked not in set(Policy):
             raise errors.BadInput(
                 f"Pinhole-Policy is '{asked[:20]}'; allowed: strict, lenient.", code="invalid_value"
             )
         return Policy(asked) if asked else caller.policy or self.settings.policy
 
-    def _seconds(self, request: Request) -> float:
+    def _seconds(self, arrival: Arrival) -> float:
         """The gateway's deadline, shortened by the caller's own and by what its SDK will wait."""
         asked = [self.settings.deadline_seconds]
-        given = request.headers.get("pinhole-deadline")
+        given = arrival.headers.get("pinhole-deadline")
         if given is not None:
             if (seconds := _number(given)) is None or seconds <= 0:
                 raise errors.BadInput("Pinhole-Deadline must be a number of seconds above 0.", code="invalid_value")
             asked.append(seconds)
-        patience = _number(request.headers.get("x-stainless-read-timeout", ""))
+        patience = _number(arrival.headers.get("x-stainless-read-timeout", ""))
         if patience is not None and patience > 0:
             asked.append(max(1.0, patience - 2))
         return min(asked)
 
 
-def _form(request: Request, wish: ImageRequest, caller: Caller, config: Config) -> ResponseFormat | None:
+def _endpoint(handler: edge.Handler) -> Callable[[Request], Awaitable[Response]]:
+    """A handler as FastAPI calls it."""
+
+    async def handle(request: Request) -> Response:
+        return await handler(Arrival.of(request))
+
+    return handle
+
+
+def _form(arrival: Arrival, wish: ImageRequest, caller: Caller, config: Config) -> ResponseFormat | None:
     """What the caller said, else its key's, else the r9s SDK's habit, else the config's; None is the row's.
 
     Events carry base64 unless a link was asked for.
     """
     if wish.response_format or caller.response_format:
         return wish.response_format or caller.response_format
-    if is_r9s(request.headers):
+    if is_r9s(arrival.headers):
         return ResponseFormat.URL
     if wish.stream:
         return ResponseFormat.B64_JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -196,3 +197,15 @@ def test_both_prefixes_serve_the_same(sandbox: Gateway) -> None:
     for path in ("/models", "/models/gpt-image-2"):
         assert httpx2.get(sandbox.url + path).json() == httpx2.get(sandbox.v1 + path).json()
     assert post(sandbox, PLAIN, "/images/generations/explain").status == 200
+
+
+def test_every_error_makes_a_refused_line(closed: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    """Those of the image routes too, with the caller where it is known and never with what it sent."""
+    with caplog.at_level(logging.INFO, "pinhole"):
+        post(closed, b'{"prompt": "a secret wish", "model": "nothing"}', GENERATE, api_key="sk-one")
+        post(closed, b'{"prompt": "a secret wish"}', GENERATE, api_key="sk-false")
+        ask(closed, "GET", "/v1/models/nothing", api_key="sk-one")
+    fields = [record.__dict__["fields"] for record in caplog.records if record.message == "refused"]
+
+    assert [(each["status"], each["caller"]) for each in fields] == [(404, "env-1"), (401, None), (404, None)]
+    assert "secret" not in str(fields)
