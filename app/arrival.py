@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.types import Receive
+from starlette.types import Receive, Scope
+
+HANG_UP: Final = "pinhole.hang-up"
+"""The name of a server's extension of a scope: a Gone, without a task for each request."""
+
+Gone = Callable[[Callable[[], object]], Callable[[], object]]
+"""Have a function called when the caller hangs up; what comes back ends that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +27,7 @@ class Arrival:
 
     headers: Mapping[str, str]
     receive: Receive
+    gone: Gone
     label: str
     state: dict[str, Any]
     model: str = ""
@@ -26,9 +35,10 @@ class Arrival:
     @classmethod
     def of(cls, request: Request) -> Arrival:
         """What came by way of FastAPI."""
-        state: dict[str, Any] = request.scope["state"]
+        scope, receive = request.scope, request.receive
+        state: dict[str, Any] = scope["state"]
         model = request.path_params.get("model", "")
-        return cls(named(request.scope["headers"]), request.receive, state["request_id"], state, model)
+        return cls(named(scope["headers"]), receive, gone(scope, receive), state["request_id"], state, model)
 
 
 def named(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -37,3 +47,18 @@ def named(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     for name, value in headers:
         found.setdefault(str(name, "latin-1"), str(value, "latin-1"))
     return found
+
+
+def gone(scope: Scope, receive: Receive) -> Gone:
+    """How a hang-up is heard of, once the body was read."""
+    told: Gone | None = scope.get("extensions", {}).get(HANG_UP)
+    return told or partial(_asking, receive)
+
+
+def _asking(receive: Receive, left: Callable[[], object]) -> Callable[[], object]:
+    async def ask() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left()
+
+    return asyncio.ensure_future(ask()).cancel

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
 from app.answer import limits
-from app.arrival import Arrival, named
+from app.arrival import Arrival, gone, named
 from app.telemetry import REQUEST_ID, Telemetry
 from providers.core.errors import PermissionDenied, PinholeError
 from providers.kit.tokens import token
@@ -72,7 +72,8 @@ class Edge:
                 message = "Without caller keys only requests to this machine's own name are answered."
                 await respond(PermissionDenied(message))(scope, receive, stamped)
             elif handler := self._direct.get((scope["method"], scope["path"])):
-                response = await self._handled(handler, Arrival(headers, receive, request_id, state))
+                arrival = Arrival(headers, receive, gone(scope, receive), request_id, state)
+                response = await self._handled(handler, arrival)
                 await response(scope, receive, stamped)
             else:
                 await self._app(scope, receive, stamped)

@@ -18,7 +18,7 @@ from providers.core.types import ImageFormat, InputImage
 from providers.kit.images import ImageError, inspect
 from providers.kit.lift import Lifted, LiftError
 from providers.kit.mask import has_hole
-from providers.kit.room import Room
+from providers.kit.room import Room, cool
 
 MAX_PIXELS: Final = 64_000_000
 HUGE: Final = 2**20
@@ -114,6 +114,7 @@ def _image(data: Buffer, digest: str, param: str) -> InputImage:
     if facts.width * facts.height > MAX_PIXELS:
         message = f"'{param}' is {facts.width}x{facts.height}; at most {MAX_PIXELS} pixels are allowed."
         raise InvalidRequest(Violation(param, message, "image_too_large"))
+    cool(data)
     return InputImage(
         data=data,
         format=facts.format,

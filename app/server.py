@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.arrival import HANG_UP
 from app.receipts import EXTENSION, Receipts
 
 SMALL: Final = 16 * 1024
@@ -77,12 +78,15 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         corked = Corked(transport, self._closes_later)
         self._receipts = Receipts(corked)
+        self._left: set[Callable[[], object]] = set()
         self._last = False
         super().connection_made(cast("asyncio.Transport", corked))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._receipts.lost()
         super().connection_lost(exc)
+        for tell in tuple(self._left):
+            tell()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn never keeps a connection open here
         return self._receipts.ended()
@@ -99,7 +103,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._receipts.asked()
         super().on_message_begin()
-        self.scope["extensions"] = cast("Any", {EXTENSION: self._receipts.expect})
+        self.scope["extensions"] = cast("Any", {EXTENSION: self._receipts.expect, HANG_UP: self._gone})
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -109,6 +113,14 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._receipts.out()
         super().on_response_complete()
+
+    def _gone(self, tell: Callable[[], object]) -> Callable[[], object]:
+        """Have `tell` called when the connection is lost; what comes back ends that."""
+        if self.parser is None:
+            self.loop.call_soon(tell)  # it was lost before
+        self.flow.resume_reading()
+        self._left.add(tell)
+        return lambda: self._left.discard(tell)
 
     def _closes_later(self) -> bool:
         """Whether a close waits; what was broken off is lost at once."""

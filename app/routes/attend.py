@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from dataclasses import dataclass, replace
 from typing import Final
 
-import anyio
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
@@ -29,9 +28,7 @@ from app.telemetry import Telemetry
 from app.ticket import Ticket
 from providers.core.errors import PinholeError, UpstreamTimeout
 from providers.core.http import Buffer
-from providers.core.types import ImageRequest
 from providers.kit.clock import Clock
-from providers.kit.room import cool
 
 GONE: Final = 499
 REPLAYED: Final = {"pinhole-replayed": "true", "pinhole-cost-usd": "0.000000"}
@@ -101,8 +98,8 @@ class Attendance:
         """The outcome of a run that is over; None of one that still goes on another gateway."""
         if record.state is State.RUNNING and not seat.run.own:
             return None
-        assert seat.run.task is not None  # noqa: S101 - only started runs have seats
-        await seat.run.task
+        if seat.run.running and seat.run.task:
+            await seat.run.task
         return seat.run.outcome
 
     async def _seat(self, arrival: Arrival, ticket: Ticket) -> Seat:
@@ -113,7 +110,7 @@ class Attendance:
             id=ticket.request_id,
             caller=ticket.caller.id,
             label=arrival.label,
-            fingerprint=await _print(ticket.request),
+            fingerprint=fingerprint(ticket.request),
             key=hashlib.sha256(key.encode()).hexdigest() if key else "",
             started=self.clock.time(),
             owner=self.runs.instance,
@@ -131,7 +128,7 @@ class Attendance:
 
     async def _outcome(self, arrival: Arrival, ticket: Ticket, seat: Seat) -> Kept | None:
         try:
-            return await seat.outcome(self._left(ticket), _hung_up(arrival))
+            return await seat.outcome(self._left(ticket), arrival.gone)
         except TimeoutError:
             raise _late(arrival) from None
 
@@ -181,12 +178,15 @@ async def _after(first: list[Buffer], source: AsyncIterator[list[Buffer]]) -> As
 
 async def _first(arrival: Arrival, source: AsyncGenerator[list[Buffer]]) -> list[Buffer] | None:
     """The first event's buffers; None when the caller hung up before."""
-    event, watcher = asyncio.ensure_future(anext(source)), asyncio.ensure_future(_hung_up(arrival))
+    event, left = asyncio.ensure_future(anext(source)), asyncio.Event()
+    stays = arrival.gone(left.set)
+    watcher = asyncio.ensure_future(left.wait())
     try:
-        await asyncio.wait({event, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((event, watcher), return_when=asyncio.FIRST_COMPLETED)
         if event.done():
             return event.result()
     finally:
+        stays()
         for task in (event, watcher):
             task.cancel()
         await asyncio.gather(event, watcher, return_exceptions=True)
@@ -207,21 +207,6 @@ def _told(seat: Seat, kept: Kept) -> Buffers:
     """The answer; whether it was delivered is known some time after its last byte is out."""
     headers = {**kept.headers, **(REPLAYED if seat.replayed else kept.limits)}
     return Buffers(answers.body(kept), headers, lambda taken: seat.leave(delivered=taken))
-
-
-async def _print(request: ImageRequest) -> str:
-    if request.images:
-        found = await anyio.to_thread.run_sync(fingerprint, request)
-        for image in request.images:
-            cool(image.data)
-        return found
-    return fingerprint(request)
-
-
-async def _hung_up(arrival: Arrival) -> None:
-    """Returns when the caller closes the connection; the body was read before."""
-    while (await arrival.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _late(arrival: Arrival) -> UpstreamTimeout:

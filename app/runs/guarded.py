@@ -25,6 +25,8 @@ class GuardedIndex:
     `far` is left alone for a second after it did not answer. `report` hears each loss and each recovery once.
     """
 
+    shared = True
+
     def __init__(self, near: LedgerIndex, far: RedisIndex, clock: Clock, report: Report) -> None:
         self.instance = near.instance
         self._near = near

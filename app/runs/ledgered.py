@@ -28,6 +28,8 @@ GONE: Final = "a process that ended"
 class LedgerIndex(MemoryIndex):
     """A MemoryIndex that notes what is kept, and knows what the process before it left."""
 
+    shared = False
+
     def __init__(self, instance: str, clock: Clock, ledger: Ledger) -> None:
         super().__init__(instance, clock)
         self._ledger = ledger

@@ -46,6 +46,8 @@ class Book:
 class MemoryIndex:
     """Plain dictionaries; nothing in it awaits, so each method is one step."""
 
+    shared = True
+
     def __init__(
         self, instance: str, clock: Clock, book: Book | None = None, *, document_bytes: int = DOCUMENT_BYTES
     ) -> None:
@@ -152,16 +154,21 @@ class MemoryIndex:
 
     def _repeated(self, record: Record, *, retry: bool) -> Record | None:
         """Undelivered and left alone; for a retry, undelivered; failed. Of each the oldest."""
-        same = [run for run in self._twins(record) if run.state is not State.FREE]
-        fresh = [run for run in same if not run.delivered and not self._claimed(run.id, record.id)]
-        open_ = [run for run in fresh if run.state not in OVER]
-        alone = [run for run in open_ if run.alone]
-        failed = [run for run in same if run.state in OVER and not run.delivered]
-        return next(iter([*alone, *(open_ if retry else ()), *failed]), None)
+        undelivered = failed = None
+        for run in self._twins(record):
+            if run.delivered or run.state is State.FREE:
+                continue
+            if run.state in OVER:
+                failed = failed or run
+            elif not self._claimed(run.id, record.id):
+                if run.alone:
+                    return run
+                undelivered = undelivered or run
+        return (undelivered if retry else None) or failed
 
     def _twins(self, record: Record) -> Iterator[Record]:
         oldest = self._clock.time() - REPEAT_SECONDS
-        for name in list(self._book.same.get((record.caller, record.fingerprint), ())):
+        for name in self._book.same.get((record.caller, record.fingerprint), ()):
             found = self._book.records[name]
             if found.started >= oldest:
                 yield self._shown(found)

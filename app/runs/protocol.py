@@ -66,6 +66,9 @@ class Index(Protocol):
     instance: str
     """This gateway's name: the owner of the runs that it begins, and of the claims of its callers."""
 
+    shared: bool
+    """Whether other gateways may claim this one's runs while they go on."""
+
     async def start(self) -> object:
         """Learn what was left before."""
 

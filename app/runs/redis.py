@@ -35,6 +35,8 @@ BEGUN: Final = 8
 class RedisIndex:
     """Every method is one script; a lost reply is asked for once more, which no script minds. Raises IndexLost."""
 
+    shared = True
+
     def __init__(self, instance: str, line: Line, clock: Clock, *, document_bytes: int = DOCUMENT_BYTES) -> None:
         self.instance = instance
         self._line = line

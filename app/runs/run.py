@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from app.arrival import Gone
 from app.delivery import Sketch
 from app.kept import Kept
 from app.runs import failures
@@ -18,6 +19,7 @@ class Run:
     """`own`: this gateway makes the call; else it follows another's run, or brings a kept answer from the store.
 
     `alone`: it was without any for a time. `waiting` counts callers here, `moved` is set whenever one of them left.
+    `task` goes on after the outcome, with the books. `crash` is an error that nobody foresaw.
     """
 
     record: Record
@@ -25,16 +27,19 @@ class Run:
     task: asyncio.Task[None] | None = None
     answer: Kept | None = None
     error: PinholeError | None = None
+    crash: BaseException | None = None
     delivered: bool = False
     alone: bool = False
     waiting: int = 0
     listeners: set[asyncio.Queue[Sketch | None]] = field(default_factory=set)
+    sleepers: set[asyncio.Future[bool]] = field(default_factory=set)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def running(self) -> bool:
         """Whether its outcome is still open."""
-        return self.task is not None and not self.task.done()
+        open_ = self.answer is None and self.error is None
+        return open_ and self.task is not None and not self.task.done()
 
     @property
     def weight(self) -> int:
@@ -46,12 +51,39 @@ class Run:
         """Its answer. Raises its error."""
         if self.answer is not None:
             return self.answer
-        raise self.error or failures.unknown()
+        raise self.crash or self.error or failures.unknown()
 
     def tell(self, sketch: Sketch | None) -> None:
         """Give a partial image to whoever listens; None is the end."""
         for listener in self.listeners:
             listener.put_nowait(sketch)
+
+    def end(self) -> None:
+        """Tell everybody that the outcome is there."""
+        self.tell(None)
+        for sleeper in self.sleepers:
+            _wake(sleeper, False)
+
+    async def over(self, seconds: float, gone: Gone) -> bool:
+        """Returns with the outcome, or after so many seconds, or when the caller hung up: True for that alone."""
+        if not self.running:
+            return False
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[bool] = loop.create_future()
+        self.sleepers.add(woken)
+        timer = loop.call_later(seconds, _wake, woken, False)
+        stays = gone(lambda: _wake(woken, True))
+        try:
+            return await woken
+        finally:
+            self.sleepers.discard(woken)
+            timer.cancel()
+            stays()
+
+
+def _wake(sleeper: asyncio.Future[bool], left: bool) -> None:
+    if not sleeper.done():
+        sleeper.set_result(left)
 
 
 @dataclass(slots=True, eq=False)
@@ -65,26 +97,17 @@ class Seat:
     leaving: Callable[[Seat, bool], None]
     left: bool = False
 
-    async def outcome(self, seconds: float, gone: Awaitable[None]) -> Kept | None:
+    async def outcome(self, seconds: float, gone: Gone) -> Kept | None:
         """The run's answer; None when the caller hung up first. Raises its error, or TimeoutError after `seconds`."""
-        assert self.run.task is not None  # noqa: S101 - only started runs have seats
-        watcher = asyncio.ensure_future(gone)
-        try:
-            done, _ = await asyncio.wait(
-                {self.run.task, watcher}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            watcher.cancel()
-        if self.run.task in done:
-            self.run.task.result()
+        left = await self.run.over(seconds, gone)
+        if not self.run.running:
             return self.run.outcome
-        if watcher in done:
+        if left:
             return None
         raise TimeoutError
 
     async def states(self, until: Callable[[], float]) -> AsyncIterator[Sketch | Kept]:
         """Partial images, then the answer. Raises the run's error, or TimeoutError at the end of `until()`."""
-        assert self.run.task is not None  # noqa: S101 - only started runs have seats
         queue: asyncio.Queue[Sketch | None] = asyncio.Queue()
         self.run.listeners.add(queue)
         try:
@@ -95,7 +118,6 @@ class Seat:
                 yield state
         finally:
             self.run.listeners.discard(queue)
-        await self.run.task
         yield self.run.outcome
 
     def leave(self, *, delivered: bool) -> None:

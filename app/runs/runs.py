@@ -89,11 +89,8 @@ class Runs:
     async def drain(self, seconds: float) -> None:
         """Wait for what still runs or is being booked, at a stop; what is left is unknown to every repeat."""
         until = self._clock.now() + seconds
-        while (left := until - self._clock.now()) > 0:
-            going = {run.task for run in self._runs.values() if run.own and run.task and not run.task.done()}
-            if not going | self._tasks:
-                break
-            await asyncio.wait(going | self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        while self._tasks and (left := until - self._clock.now()) > 0:
+            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         await self._close_books()
         if self._beating:
             self._beating.cancel()
@@ -104,7 +101,7 @@ class Runs:
     async def _close_books(self) -> None:
         """Nobody is waited for any more: what was not taken yet is kept, what still runs is unknown."""
         self._ending = True
-        late = [run.task for run in self._runs.values() if run.own and run.task and not run.task.done()]
+        late = [run.task for run in self._runs.values() if run.own and run.task and run.running]
         for task in late:
             task.cancel()  # its account then writes the ledger's row as unknown
         await asyncio.gather(*late, return_exceptions=True)
@@ -115,7 +112,7 @@ class Runs:
 
     def _carried(self, record: Record, source: Source) -> Run:
         run = self._runs[record.id] = Run(record)
-        run.task = asyncio.create_task(self._carry(run, source))
+        run.task = self._spawn(self._carry(run, source))
         return run
 
     def _joined(self, record: Record) -> Run:
@@ -129,20 +126,22 @@ class Runs:
 
     async def _carry(self, run: Run, source: Source) -> None:
         """To the end, and into the books; an error that nobody foresaw leaves an unknown outcome."""
-        cut = False
         try:
             run.answer = Kept.of(await source(run))
         except PinholeError as error:
             run.error = error
         except asyncio.CancelledError:  # a drain was too short: to the index it is the run of a gateway that ended
-            cut = True
+            run.error = failures.unknown()
+            run.end()
             raise
-        finally:
-            if run.answer is None and run.error is None:
-                run.error = failures.unknown()
-            run.tell(None)
-            if not cut:
-                self._spawn(self._book(run))
+        except BaseException as crash:
+            run.error, run.crash = failures.unknown(), crash
+            self._spawn(self._book(run))
+            run.end()
+            raise
+        del source  # it holds the input images
+        run.end()
+        await self._book(run)
 
     async def _book(self, run: Run) -> None:
         """What the index and the store must know of a run that ended."""
@@ -170,7 +169,8 @@ class Runs:
         while not run.record.key and run.waiting and not self._ending:
             run.moved.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(run.moved.wait(), WANTED_SECONDS)
+                async with asyncio.timeout(WANTED_SECONDS if self._index.shared else None):
+                    await run.moved.wait()
             if run.waiting and await self._index.claimed(run.record.id):
                 return True
         if run.record.key or not run.delivered:
@@ -204,7 +204,7 @@ class Runs:
         except PinholeError as error:
             run.error = error
         finally:
-            run.tell(None)
+            run.end()
 
     async def _brought(self, record: Record | None) -> Kept:
         """A kept answer. Raises the failure of the run, or that its outcome is not known (any more)."""
@@ -224,7 +224,8 @@ class Runs:
         run.waiting -= 1
         run.delivered = run.delivered or delivered
         run.moved.set()
-        self._spawn(self._left(seat, delivered))
+        if seat.repeat or not run.own or not delivered or run.record.state is State.ANSWERED:
+            self._spawn(self._left(seat, delivered))
 
     async def _left(self, seat: Seat, delivered: bool) -> None:
         run, name = seat.run, seat.run.record.id
@@ -238,11 +239,12 @@ class Runs:
             run.alone = True
             await self._index.alone(name)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Books are kept while the caller is already served; a drain waits for them."""
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """What a drain waits for: runs, and books that are kept while the caller is already served."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _make_room(self) -> None:
         """Over the byte bound, or after an hour, the oldest that is over leaves memory; the store has it."""
