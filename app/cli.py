@@ -1,4 +1,4 @@
-"""`pinhole`: serve, check, models, explain, generate, edit."""
+"""`pinhole`: serve, check, doctor, models, explain, generate, edit."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from app import admin_cli, catalog
 from app import config as config_file
 from app.auth import keyring
 from app.caller import Wish, ask, explained, saved
+from app.doctor import doctor
 from app.ledger.database import refuse_unready
 from app.main import create_app
 from app.process import Server, tune
@@ -38,6 +39,7 @@ cli = typer.Typer(
 cli.add_typer(admin_cli.db, name="db")
 cli.add_typer(admin_cli.keys, name="keys")
 cli.command()(admin_cli.usage)
+cli.command()(doctor)
 Model = Annotated[str | None, typer.Option(help="Model name; the default model when left out.")]
 Size = Annotated[str | None, typer.Option(help="1024x1024, 16:9 or auto.")]
 Quality = Annotated[str | None, typer.Option(help="auto, low, medium, high, xhigh, max, standard, hd or 4k.")]

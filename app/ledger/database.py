@@ -59,11 +59,16 @@ async def prepare(found: AsyncEngine) -> None:
     if found.dialect.name == "sqlite":
         await upgrade(found)
         return
-    async with found.connect() as connection:
-        current = await connection.run_sync(lambda plain: MigrationContext.configure(plain).get_current_revision())
-    newest = ScriptDirectory(str(SCRIPTS)).get_current_head()
+    current, newest = await revisions(found)
     if current != newest:
         raise SettingsError(f"The database is at revision {current}, not {newest}. Run: pinhole db upgrade")
+
+
+async def revisions(found: AsyncEngine) -> tuple[str | None, str | None]:
+    """The revision that the database is at, and the newest."""
+    async with found.connect() as connection:
+        current = await connection.run_sync(lambda plain: MigrationContext.configure(plain).get_current_revision())
+    return current, ScriptDirectory(str(SCRIPTS)).get_current_head()
 
 
 async def refuse_unready(settings: Settings) -> None:

@@ -102,13 +102,17 @@ class Credential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Where a provider lives and how a key is shown to it. Values of keys are never here."""
+    """Where a provider lives and how a key is shown to it. Values of keys are never here.
+
+    `probe` is the path of a GET that costs nothing and shows whether the key is good; '' where none is known.
+    """
 
     credentials: tuple[Credential, ...] = ()
     base_url_env: str = ""
     header: str = "Authorization"
     scheme: str = "Bearer "
     bare_origin: bool = True
+    probe: str = ""
 
 
 @runtime_checkable

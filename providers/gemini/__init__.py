@@ -43,6 +43,7 @@ class Gemini:
         base_url_env="GEMINI_BASE_URL",
         header="x-goog-api-key",
         scheme="",
+        probe="/v1beta/models?pageSize=1",
     )
 
     def request(self, call: Call) -> HTTPRequest:

@@ -32,6 +32,7 @@ class OpenAI:
         credentials=(Credential("OPENAI_API_KEY", "https://api.openai.com/v1"),),
         base_url_env="OPENAI_BASE_URL",
         bare_origin=False,
+        probe="/models",
     )
 
     def request(self, call: Call) -> HTTPRequest:

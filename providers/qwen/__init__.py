@@ -33,6 +33,8 @@ class Qwen:
     access = Access(
         credentials=(Credential("DASHSCOPE_API_KEY", "https://dashscope-intl.aliyuncs.com"),),
         base_url_env="DASHSCOPE_BASE_URL",
+        # The state of a task that nobody knows is UNKNOWN, with HTTP 200 (2026-11-22).
+        probe="/api/v1/tasks/00000000-0000-0000-0000-000000000000",
     )
 
     def request(self, call: Call) -> HTTPRequest:

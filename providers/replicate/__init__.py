@@ -53,6 +53,7 @@ class Replicate:
     access: Access = Access(
         credentials=(Credential("REPLICATE_API_TOKEN", "https://api.replicate.com"),),
         base_url_env="REPLICATE_BASE_URL",
+        probe="/v1/account",
     )
 
     def request(self, call: Call) -> HTTPRequest:

@@ -38,6 +38,7 @@ class Stability:
     access: Access = Access(
         credentials=(Credential("STABILITY_API_KEY", "https://api.stability.ai"),),
         base_url_env="STABILITY_BASE_URL",
+        probe="/v1/user/balance",
     )
 
     def request(self, call: Call) -> HTTPRequest:

@@ -185,6 +185,7 @@ def test_a_repeat_that_comes_before_the_gateway_is_believed_dead_waits(tmp_path:
             a_minute_passes(tmp_path)
             upstreams.end()
             answer = waiting.result()
+        time.sleep(0.5)  # until it is booked that the first has been delivered
         other = post(gateway, WAN)
     finally:
         gateway.stop()
