@@ -155,12 +155,7 @@ def _printable(text: str) -> str:
 
 def headers(answer: Answer) -> dict[str, str]:
     """The headers of a success, but for the request id, the time it took and where the limits stand."""
-    found = {
-        "pinhole-provider": answer.route.provider,
-        "pinhole-model": answer.route.spec.id,
-        "pinhole-attempts": str(answer.attempts),
-        **lifecycle(answer.route),
-    }
+    found = {**served(answer.route), "pinhole-attempts": str(answer.attempts)}
     if answer.cost is not None:
         found["pinhole-cost-usd"] = f"{answer.cost / MICRO:.6f}"
     if text := adjustments_header(answer.adjustments):
@@ -169,6 +164,11 @@ def headers(answer: Answer) -> dict[str, str]:
         joined = ",".join(answer.upstream_request_ids)
         found["pinhole-upstream-request-id"] = header_text(joined)
     return found
+
+
+def served(route: Route) -> dict[str, str]:
+    """Who serves it, and how long still."""
+    return {"pinhole-provider": route.provider, "pinhole-model": route.spec.id, **lifecycle(route)}
 
 
 def lifecycle(route: Route) -> dict[str, str]:

@@ -22,7 +22,7 @@ from app import errors
 from app.answer import limits
 from app.arrival import Arrival, gone, named
 from app.telemetry import REQUEST_ID, Telemetry
-from providers.core.errors import PermissionDenied, PinholeError
+from providers.core.errors import PermissionDenied, PinholeError, UpstreamFailure
 from providers.kit.tokens import token
 
 REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -87,6 +87,8 @@ class Edge:
             return await handler(arrival)
         except PinholeError as error:
             self._telemetry.refused(error, arrival.state.get("caller"))
+            if not isinstance(error, UpstreamFailure):
+                error.__dict__.setdefault("attempts", 0)  # refused before anybody was called
             return respond(error)
 
     def _local(self, host: str) -> bool:
@@ -136,10 +138,13 @@ def install(app: FastAPI, telemetry: Telemetry) -> None:
         return respond(errors.BadInput(str(first["msg"]), param=str(first["loc"][-1]), code="invalid_value"))
 
     @app.exception_handler(Exception)
-    async def unknown(_: Request, error: Exception) -> JSONResponse:
+    async def unknown(request: Request, error: Exception) -> JSONResponse:
         telemetry.trouble("edge", error)
         log.error("unhandled", exc_info=error)
-        return respond(errors.INTERNAL)
+        answer = respond(errors.INTERNAL)
+        # This answer comes from outside of Edge, which has passed the error on.
+        answer.headers.update({"x-request-id": request.state.request_id, "openai-processing-ms": "0"})
+        return answer
 
 
 @lru_cache(maxsize=1024)

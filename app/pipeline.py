@@ -60,7 +60,11 @@ class Pipeline:
             if not audience.waiting:
                 raise Overloaded("The caller left before its turn came.")
             async with self._spend(ticket, first) as account:
-                return await self._ways(ticket, account, audience)
+                audience.account = account
+                try:
+                    return await self._ways(ticket, account, audience)
+                finally:
+                    audience.account = None
 
     async def _ways(self, ticket: Ticket, account: Account, audience: Audience) -> Answer:
         """The model that was asked for, then its fallbacks, for as long as nothing can have been billed."""

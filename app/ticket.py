@@ -8,7 +8,10 @@ from typing import Protocol
 from app.auth import Caller
 from app.configured import Configured
 from app.delivery import Sketch
+from app.fallback import Way
+from app.limiter import Standing
 from providers.core.types import ImageRequest, ResponseFormat
+from providers.kit.journal import Journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +34,19 @@ class Ticket:
     idempotency: str = ""
 
 
+class UnderWay(Protocol):
+    """What is known of a request whose call may still go on. `begun`: its first picture, or part of one, is there."""
+
+    way: Way
+    journal: Journal
+    standings: tuple[Standing, ...]
+    begun: bool
+
+
 class Audience(Protocol):
-    """Who waits for a request."""
+    """Who waits for a request. `account` is there while a call may go on."""
+
+    account: UnderWay | None
 
     @property
     def waiting(self) -> int:

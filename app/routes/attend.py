@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from app import kept as answers
-from app.answer import Answer
+from app.answer import Answer, limits, served
 from app.arrival import Arrival
 from app.configured import Current
 from app.delivery import Sketch
@@ -130,7 +130,7 @@ class Attendance:
         try:
             return await seat.outcome(self._left(ticket), arrival.gone)
         except TimeoutError:
-            raise _late(arrival) from None
+            raise _late(arrival, seat.run) from None
 
     async def _stream(self, arrival: Arrival, ticket: Ticket, seat: Seat) -> Response:
         """Headers wait for the first event or ten seconds, so that early refusals keep their status."""
@@ -154,7 +154,7 @@ class Attendance:
         if first is None:
             seat.leave(delivered=False)
             return Response(status_code=GONE)
-        headers = REPLAYED if seat.replayed else {}
+        headers = {**seat.run.outcome.headers, **REPLAYED} if seat.replayed else _known(seat.run)
         return Events(_after(first, source), frames.failed, headers, lambda taken: seat.leave(delivered=taken))
 
     async def _events(
@@ -164,7 +164,7 @@ class Attendance:
             async for state in seat.states(lambda: self._left(ticket)):
                 yield frames.partial(state) if isinstance(state, Sketch) else frames.completed(state)
         except TimeoutError:
-            raise _late(arrival) from None
+            raise _late(arrival, seat.run) from None
 
     def _left(self, ticket: Ticket) -> float:
         return max(0.0, ticket.started + ticket.seconds - self.clock.now())
@@ -209,6 +209,19 @@ def _told(seat: Seat, kept: Kept) -> Buffers:
     return Buffers(answers.body(kept), headers, lambda taken: seat.leave(delivered=taken))
 
 
-def _late(arrival: Arrival) -> UpstreamTimeout:
+def _known(run: Run) -> dict[str, str]:
+    """What can be said before a stream: all of an answer, who serves a way that has begun, where limits stand."""
+    if run.answer is not None:
+        return {**run.answer.headers, **run.answer.limits}
+    if run.account is None:
+        return {}
+    route, _ = run.account.way
+    return {**(served(route) if run.account.begun else {}), **limits(run.account.standings)}
+
+
+def _late(arrival: Arrival, run: Run) -> UpstreamTimeout:
     where = f"GET /v1/images/results/{arrival.label}"
-    return UpstreamTimeout(f"The image was not done before the deadline. It may still come: {where}.")
+    error = UpstreamTimeout(f"The image was not done before the deadline. It may still come: {where}.")
+    if run.own:
+        error.__dict__["attempts"] = run.account.journal.attempts if run.account else 0
+    return error

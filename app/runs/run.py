@@ -11,6 +11,7 @@ from app.delivery import Sketch
 from app.kept import Kept
 from app.runs import failures
 from app.runs.protocol import Record
+from app.ticket import UnderWay
 from providers.core.errors import PinholeError
 
 
@@ -31,6 +32,7 @@ class Run:
     delivered: bool = False
     alone: bool = False
     waiting: int = 0
+    account: UnderWay | None = None
     listeners: set[asyncio.Queue[Sketch | None]] = field(default_factory=set)
     sleepers: set[asyncio.Future[bool]] = field(default_factory=set)
     moved: asyncio.Event = field(default_factory=asyncio.Event)

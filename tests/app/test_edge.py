@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 from app.edge import REQUEST_ID_FORM, label
 from app.settings import SettingsError
+from app.store import DiskStore
+from app.store.protocol import Stored
+from providers.kit.clock import SystemClock
 from tests.app.wire import GENERATE, ask, post
 from tests.gateway import Gateway, running
 
@@ -183,6 +187,42 @@ def test_processing_time_is_told(sandbox: Gateway) -> None:
     """Whole milliseconds on every answer."""
     for path in ("/healthz", "/nothing"):
         assert ask(sandbox, "GET", path).headers["openai-processing-ms"].isdecimal()
+
+
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/images/edits"])
+def test_a_request_that_reaches_nobody_says_so(sandbox: Gateway, path: str) -> None:
+    """Refused before anybody was called: no attempts."""
+    for body in ("{", json.dumps({"model": "absent", "prompt": "a"})):
+        assert ask(sandbox, "POST", path, body, content_type="application/json").headers["pinhole-attempts"] == "0"
+
+
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/images/generations/explain"])
+def test_every_refusal_is_a_log_line(sandbox: Gateway, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whichever way a request takes to its handler."""
+    with caplog.at_level(logging.INFO, "pinhole"):
+        post(sandbox, {**PLAIN, "model": "absent"}, path)
+
+    assert [record.__dict__["fields"]["code"] for record in caplog.records if record.message == "refused"] == [
+        "model_not_found"
+    ]
+
+
+class Broken(DiskStore):
+    """A store with a mistake in it."""
+
+    async def get(self, name: str) -> Stored | None:
+        raise ZeroDivisionError(name)
+
+
+def test_what_nobody_foresaw_is_500_with_the_id_that_the_log_has(tmp_path: Path) -> None:
+    """The envelope, none of the inside, and the caller's own request id."""
+    with running(tmp_path, store=Broken(tmp_path / "images", SystemClock(), 60)) as gateway:
+        url = post(gateway, {**PLAIN, "response_format": "url"}, GENERATE).json()["data"][0]["url"]
+        answer = ask(gateway, "GET", url.removeprefix(gateway.url), x_request_id="mine")
+
+    assert (answer.status, answer.error["code"]) == (500, "internal_error")
+    assert answer.headers["x-request-id"] == "mine"
+    assert b"ZeroDivision" not in answer.body
 
 
 def test_a_gateway_without_keys_does_not_start_on_a_network(tmp_path: Path) -> None:

@@ -58,6 +58,28 @@ def test_a_stream_is_partial_images_and_then_the_whole(sandbox: Gateway) -> None
     assert (last["size"], last["pinhole"]["provider"], last["pinhole"]["attempts"]) == ("64x64", "sandbox", 1)
 
 
+def test_a_streams_headers_say_what_is_known_by_then(tmp_path: Path) -> None:
+    """Who serves it and where limits stand, before a partial image; cost and changes too where the image is done."""
+    config = "limits: {images_per_minute: 5}\n"
+    with running(tmp_path, config=config) as gateway:
+        sketched = ask(gateway, partial_images=2).headers
+        whole = ask(gateway, model="gemini-3-pro-image", size="1792x1024").headers
+        key = {"idempotency-key": "stream"}
+        body = {"model": "sandbox/canvas", "prompt": "k", "size": "64x64", "stream": True}
+        replayed = [
+            httpx2.post(f"{gateway.v1}/images/generations", json=body, headers=key, timeout=30).headers
+            for _ in range(2)
+        ][1]
+
+    for found, model in ((sketched, "sandbox/canvas"), (whole, "gemini-3-pro-image"), (replayed, "sandbox/canvas")):
+        assert (found["pinhole-provider"], found["pinhole-model"]) == ("sandbox", model)
+    assert [found["x-ratelimit-remaining-images"] for found in (sketched, whole)] == ["4", "3"]
+    assert "pinhole-cost-usd" not in sketched
+    assert float(whole["pinhole-cost-usd"]) > 0
+    assert whole["pinhole-adjustments"] == 'size;kind=mapped;from="1792x1024";to="16:9"'
+    assert (replayed["pinhole-replayed"], replayed["pinhole-cost-usd"]) == ("true", "0.000000")
+
+
 def test_every_image_has_its_own_completed_event(sandbox: Gateway) -> None:
     """Of several images each is completed once, and only the last speaks of the whole."""
     events = read(ask(sandbox, n=3).text)

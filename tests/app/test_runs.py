@@ -123,7 +123,7 @@ def test_a_deadline_is_a_504_and_the_picture_still_comes(gateway: Gateway) -> No
     answer = post(gateway, body)
 
     assert (late.status_code, late.json()["error"]["code"]) == (504, "upstream_timeout")
-    assert late.headers["x-should-retry"] == "false"
+    assert (late.headers["x-should-retry"], late.headers["pinhole-attempts"]) == ("false", "1")
     assert answer.status_code == 200
     assert images(gateway) == before + 1
 
