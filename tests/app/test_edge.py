@@ -196,17 +196,6 @@ def test_a_request_that_reaches_nobody_says_so(sandbox: Gateway, path: str) -> N
         assert ask(sandbox, "POST", path, body, content_type="application/json").headers["pinhole-attempts"] == "0"
 
 
-@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/images/generations/explain"])
-def test_every_refusal_is_a_log_line(sandbox: Gateway, path: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whichever way a request takes to its handler."""
-    with caplog.at_level(logging.INFO, "pinhole"):
-        post(sandbox, {**PLAIN, "model": "absent"}, path)
-
-    assert [record.__dict__["fields"]["code"] for record in caplog.records if record.message == "refused"] == [
-        "model_not_found"
-    ]
-
-
 class Broken(DiskStore):
     """A store with a mistake in it."""
 
