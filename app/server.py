@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.arrival import HANG_UP
+from app.cycle import Cycle
 from app.receipts import EXTENSION, Receipts
 
 SMALL: Final = 16 * 1024
@@ -74,6 +76,7 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's own, over a corked transport; tells the app what became of its answers."""
 
     transport: Corked  # type: ignore[assignment]  # what connection_made puts there
+    cycle: Cycle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         corked = Corked(transport, self._closes_later)
@@ -106,9 +109,17 @@ class Protocol(HttpToolsProtocol):
         self.scope["extensions"] = cast("Any", {EXTENSION: self._receipts.expect, HANG_UP: self._gone})
 
     def on_headers_complete(self) -> None:
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            self.cycle = Cycle.of(self.cycle)
         if self._last:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        upgraded = self.parser.should_upgrade() and self._should_upgrade()
+        if not upgraded and not self.cycle.response_complete and self.cycle.add(body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
 
     def on_response_complete(self) -> None:
         self._receipts.out()

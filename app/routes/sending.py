@@ -26,11 +26,12 @@ class Buffers(Response):
     """
 
     def __init__(self, buffers: list[Buffer], headers: Mapping[str, str], done: Done) -> None:
-        super().__init__(status_code=200, headers=dict(headers), media_type="application/json")
-        length = sum(len(buffer) for buffer in buffers)
+        length = sum(map(len, buffers))
+        super().__init__(
+            headers={**headers, "content-type": "application/json", "content-length": str(length)},
+        )
         self._buffers = [b"".join(buffers)] if length <= JOINED else buffers
         self._done = done
-        self.headers["content-length"] = str(length)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:

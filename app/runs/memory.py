@@ -155,9 +155,7 @@ class MemoryIndex:
     def _repeated(self, record: Record, *, retry: bool) -> Record | None:
         """Undelivered and left alone; for a retry, undelivered; failed. Of each the oldest."""
         undelivered = failed = None
-        for run in self._twins(record):
-            if run.delivered or run.state is State.FREE:
-                continue
+        for run in self._twins(record, retry=retry):
             if run.state in OVER:
                 failed = failed or run
             elif not self._claimed(run.id, record.id):
@@ -166,11 +164,14 @@ class MemoryIndex:
                 undelivered = undelivered or run
         return (undelivered if retry else None) or failed
 
-    def _twins(self, record: Record) -> Iterator[Record]:
-        oldest = self._clock.time() - REPEAT_SECONDS
-        for name in self._book.same.get((record.caller, record.fingerprint), ()):
-            found = self._book.records[name]
-            if found.started >= oldest:
+    def _twins(self, record: Record, *, retry: bool) -> Iterator[Record]:
+        """Runs of the same request that it may get; most are somebody's who waits for them."""
+        book, oldest = self._book, self._clock.time() - REPEAT_SECONDS
+        for name in book.same.get((record.caller, record.fingerprint), ()):
+            found = book.records[name]
+            if found.started < oldest or found.delivered or found.state is State.FREE:
+                continue
+            if found.state is not State.RUNNING or found.alone or retry or found.owner not in book.alive:
                 yield self._shown(found)
 
     def _claimed(self, name: str, asker: str) -> bool:
