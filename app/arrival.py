@@ -11,6 +11,8 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
+from app.receipts import left
+
 HANG_UP: Final = "pinhole.hang-up"
 """The name of a server's extension of a scope: a Gone, without a task for each request."""
 
@@ -22,6 +24,7 @@ Gone = Callable[[Callable[[], object]], Callable[[], object]]
 class Arrival:
     """`headers` by name in lower case; `label` is the request id; `model` the one that the path names.
 
+    `left` tells whether the caller is gone now, though nothing may have read that yet.
     `state` is what the layers outside of the handler read afterwards.
     """
 
@@ -31,6 +34,7 @@ class Arrival:
     label: str
     state: dict[str, Any]
     model: str = ""
+    left: Callable[[], bool] = bool
 
     @classmethod
     def of(cls, request: Request) -> Arrival:
@@ -38,7 +42,8 @@ class Arrival:
         scope, receive = request.scope, request.receive
         state: dict[str, Any] = scope["state"]
         model = request.path_params.get("model", "")
-        return cls(named(scope["headers"]), receive, gone(scope, receive), state["request_id"], state, model)
+        label, told, is_left = state["request_id"], gone(scope, receive), partial(left, scope)
+        return cls(named(scope["headers"]), receive, told, label, state, model=model, left=is_left)
 
 
 def named(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import errors
 from app.answer import limits
 from app.arrival import Arrival, gone, named
+from app.receipts import left
 from app.telemetry import REQUEST_ID, Telemetry
 from providers.core.errors import PermissionDenied, PinholeError, UpstreamFailure
 from providers.kit.tokens import token
@@ -72,7 +73,9 @@ class Edge:
                 message = "Without caller keys only requests to this machine's own name are answered."
                 await respond(PermissionDenied(message))(scope, receive, stamped)
             elif handler := self._direct.get((scope["method"], scope["path"])):
-                arrival = Arrival(headers, receive, gone(scope, receive), request_id, state)
+                arrival = Arrival(
+                    headers, receive, gone(scope, receive), request_id, state, left=partial(left, scope)
+                )
                 response = await self._handled(handler, arrival)
                 await response(scope, receive, stamped)
             else:

@@ -20,6 +20,7 @@ IDLE_SECONDS: Final = 1.0
 # unread (4.16, 2026-11-26): an end is believed when nothing follows it for a moment.
 END_SECONDS: Final = 0.25
 STALLED_SECONDS: Final = 30.0
+GONE: Final = select.POLLERR | select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 
 Done = Callable[[bool], None]
 
@@ -35,12 +36,18 @@ class Connection(Protocol):
         """Close it, whoever waits."""
 
 
+def left(scope: MutableMapping[str, Any]) -> bool:
+    """Whether the caller is gone already, though nothing may have read that yet: it cannot wait for this request."""
+    receipts: Receipts | None = scope.get("extensions", {}).get(EXTENSION)
+    return receipts is not None and receipts.left()
+
+
 def expected(scope: MutableMapping[str, Any], done: Done) -> bool:
     """Have `done` told whether the caller took the answer whose last piece is sent next; False: nobody can tell."""
-    expect = scope.get("extensions", {}).get(EXTENSION)
-    if expect is None:
+    receipts: Receipts | None = scope.get("extensions", {}).get(EXTENSION)
+    if receipts is None:
         return False
-    expect(done)
+    receipts.expect(done)
     return True
 
 
@@ -56,6 +63,11 @@ class Receipts:
         self._timer: asyncio.TimerHandle | None = None
         self._left = 0
         self._stalled = 0.0
+
+    def left(self) -> bool:
+        """Whether the caller's side is closed or reset."""
+        number = self._connection.get_extra_info("socket").fileno()
+        return number < 0 or bool(_events(number) & GONE)
 
     def expect(self, done: Done) -> None:
         """An answer's last piece is sent next."""
@@ -128,11 +140,15 @@ class Receipts:
         if number < 0:
             return None
         try:
-            state = select.poll()
-            state.register(number, 0)
-            if any(event & select.POLLERR for _, event in state.poll(0)):
+            if _events(number) & select.POLLERR:
                 return None
             (theirs,) = struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)))
         except OSError:
             return own  # this system does not tell
         return own + int(theirs)
+
+
+def _events(number: int) -> int:
+    state = select.poll()
+    state.register(number, GONE)
+    return next((event for _, event in state.poll(0)), 0)

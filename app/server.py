@@ -106,7 +106,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._receipts.asked()
         super().on_message_begin()
-        self.scope["extensions"] = cast("Any", {EXTENSION: self._receipts.expect, HANG_UP: self._gone})
+        self.scope["extensions"] = cast("Any", {EXTENSION: self._receipts, HANG_UP: self._gone})
 
     def on_headers_complete(self) -> None:
         before = self.cycle

@@ -16,6 +16,7 @@ import httpx2
 from tests.services import free_port
 
 START_SECONDS = 60.0
+STOP_SECONDS = 75.0
 
 
 class Process:
@@ -64,15 +65,18 @@ class Process:
             self._process.wait(30)
             self._process = None
 
-    def stop(self) -> None:
-        """As an operator does; killed when that takes too long."""
+    def stop(self) -> bool:
+        """As an operator does; killed when that takes too long, which is False."""
+        in_time = True
         if self._process:
             self._process.terminate()
             try:
-                self._process.wait(30)
+                self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill()
+                in_time = False
             self._process = None
+        return in_time
 
     @property
     def pid(self) -> int:

@@ -120,8 +120,10 @@ class Attendance:
         def source(run: Run) -> Awaitable[Answer]:
             return self.pipeline.run(marked, run)
 
-        retry = arrival.headers.get("x-stainless-retry-count", "0") not in {"", "0"}
+        retry = _count(arrival.headers.get("x-stainless-retry-count", ""))
         seat = await self.runs.enter(record, source, retry=retry, patience=self._left(ticket) + PATIENCE)
+        if not seat.repeat and arrival.left():
+            seat.leave(delivered=False)  # its next attempt may have been here before it: nothing is begun for it
         if seat.repeat:
             self.telemetry.metrics.repeats("replayed" if seat.replayed else "joined").inc()
         return seat
@@ -207,6 +209,11 @@ def _told(seat: Seat, kept: Kept) -> Buffers:
     """The answer; whether it was delivered is known some time after its last byte is out."""
     headers = {**kept.headers, **(REPLAYED if seat.replayed else kept.limits)}
     return Buffers(answers.body(kept), headers, lambda taken: seat.leave(delivered=taken))
+
+
+def _count(text: str) -> int:
+    """Which retry an SDK says that this is."""
+    return int(text[:9]) if text.isdecimal() else int(bool(text))
 
 
 def _known(run: Run) -> dict[str, str]:

@@ -47,7 +47,7 @@ class GuardedIndex:
             await asyncio.gather(*told)
         await self._asked(self._far.beat, True)
 
-    async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
+    async def begin(self, record: Record, *, retry: int, patience: float) -> Record | None:
         try:
             found = await self._tried(lambda: self._far.begin(record, retry=retry, patience=patience))
         except IndexLost:

@@ -41,7 +41,7 @@ class LedgerIndex(MemoryIndex):
             await super().put(record)
         return found
 
-    async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
+    async def begin(self, record: Record, *, retry: int, patience: float) -> Record | None:
         while (found := await super().begin(record, retry=retry, patience=patience)) is not None:
             known = await self.looked_up(found)
             if known is not None:

@@ -22,10 +22,11 @@ OVER = (State.BILLED, State.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A repeat's hold on a run: by gateway and internal id of the repeat, until a Unix time."""
+    """A repeat's hold on a run: by gateway, internal id and number of the repeat, until a Unix time."""
 
     owner: str
     asker: str
+    retry: int
     until: float
 
 
@@ -65,7 +66,7 @@ class MemoryIndex:
     async def start(self) -> object:
         return None
 
-    async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
+    async def begin(self, record: Record, *, retry: int, patience: float) -> Record | None:
         self._expire()
         found = self._keyed(record) if record.key else self._repeated(record, retry=retry)
         if found is None:
@@ -73,7 +74,7 @@ class MemoryIndex:
             return None
         self._label(record, found.id)
         if not record.key and found.state not in OVER:
-            self._book.claims[found.id] = Claim(self.instance, record.id, self._clock.time() + patience)
+            self._book.claims[found.id] = Claim(self.instance, record.id, retry, self._clock.time() + patience)
         return found
 
     async def put(self, record: Record) -> tuple[str, ...]:
@@ -152,17 +153,19 @@ class MemoryIndex:
             raise Reused
         return found
 
-    def _repeated(self, record: Record, *, retry: bool) -> Record | None:
-        """Undelivered and left alone; for a retry, undelivered; failed. Of each the oldest."""
-        undelivered = failed = None
-        for run in self._twins(record, retry=retry):
+    def _repeated(self, record: Record, *, retry: int) -> Record | None:
+        """Left alone; for a retry any; held by an earlier retry; failed: the oldest that was not delivered."""
+        undelivered = held = failed = None
+        for run in self._twins(record, retry=bool(retry)):
             if run.state in OVER:
                 failed = failed or run
             elif not self._claimed(run.id, record.id):
                 if run.alone:
                     return run
                 undelivered = undelivered or run
-        return (undelivered if retry else None) or failed
+            elif self._book.claims[run.id].retry < retry:
+                held = held or run
+        return (undelivered if retry else None) or held or failed
 
     def _twins(self, record: Record, *, retry: bool) -> Iterator[Record]:
         """Runs of the same request that it may get; most are somebody's who waits for them."""

@@ -72,13 +72,14 @@ class Index(Protocol):
     async def start(self) -> object:
         """Learn what was left before."""
 
-    async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
+    async def begin(self, record: Record, *, retry: int, patience: float) -> Record | None:
         """The run that this request repeats, or None: then the request is a first, and its record is written.
 
         With a key: the run of that key, unless it failed for free. Without: of the same request within ten minutes
-        the oldest that nobody waits for and nobody got; for a `retry` also one whose caller is there; then one that
-        failed and may have been billed. What is joined without a key is claimed for `patience` seconds and for as
-        long as this gateway lives, so that each first has one retry chain; failures are not claimed.
+        the oldest that nobody waits for and nobody got; for a `retry` (its number, 0 for none) also one whose caller
+        is there, or which an earlier retry holds: that one's caller left, though nobody may have heard of it yet;
+        then one that failed and may have been billed. What is joined without a key is claimed for `patience` seconds
+        and for as long as this gateway lives, so that each first has one retry chain; failures are not claimed.
         Raises Reused.
         """
 

@@ -49,9 +49,9 @@ class RedisIndex:
     async def start(self) -> object:
         return await self.beat()
 
-    async def begin(self, record: Record, *, retry: bool, patience: float) -> Record | None:
+    async def begin(self, record: Record, *, retry: int, patience: float) -> Record | None:
         until = _milliseconds(self._clock.time() + patience)
-        reply = await self._run("begin", *_written(record)[:BEGUN], int(retry), until)
+        reply = await self._run("begin", *_written(record)[:BEGUN], retry, until)
         if reply[0] == "reused":
             raise Reused
         return _read(reply[1]) if reply[0] == "found" else None

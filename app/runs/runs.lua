@@ -98,7 +98,7 @@ local function repeated(asked, retry)
   local same = redis.call('ZRANGEBYSCORE', same_of(asked), oldest, '+inf')
   if #same == 0 then return nil end
   redis.call('ZREMRANGEBYSCORE', same_of(asked), '-inf', '(' .. oldest)
-  local waiting, failed
+  local waiting, held, failed
   for _, id in ipairs(same) do
     local run = load(id)
     if not run then
@@ -109,10 +109,12 @@ local function repeated(asked, retry)
       elseif not claimed(run, asked.id) then
         if run.alone == '1' then return run end
         waiting = waiting or run
+      elseif tonumber(run.retry or 0) < retry then
+        held = held or run
       end
     end
   end
-  return (retry and waiting) or failed
+  return (retry > 0 and waiting) or held or failed
 end
 
 local function make_room(bound)
@@ -138,7 +140,7 @@ local function read(at, fields)
 end
 
 if command == 'begin' then
-  local asked, retry, patience = read(8, BEGUN), ARGV[16] == '1', ARGV[17]
+  local asked, retry, patience = read(8, BEGUN), tonumber(ARGV[16]), ARGV[17]
   redis.call('SET', prefix .. ':gateway:' .. me, '1', 'PX', lease)
   if redis.call('EXISTS', run_of(asked.id)) == 1 then return { 'first' } end -- the reply of the first try was lost
   local found
@@ -154,7 +156,8 @@ if command == 'begin' then
   end
   redis.call('SET', label_of(asked.caller, asked.label), found.id, 'PX', KEPT)
   if asked.key == '' and not over(found) then
-    redis.call('HSET', run_of(found.id), 'claimer', me, 'asker', asked.id, 'patience', patience)
+    redis.call('HSET', run_of(found.id), 'claimer', me, 'asker', asked.id, 'retry', retry,
+      'patience', patience)
   end
   return { 'found', shown(found) }
 end
@@ -194,7 +197,7 @@ if command == 'claimed' then return claimed(run, '') and 1 or 0 end
 if command == 'forget' then forget(run) end
 if command == 'alone' then redis.call('HSET', run_of(run.id), 'alone', '1') end
 if command == 'release' and run.asker == ARGV[9] then
-  redis.call('HDEL', run_of(run.id), 'claimer', 'asker', 'patience')
+  redis.call('HDEL', run_of(run.id), 'claimer', 'asker', 'retry', 'patience')
 end
 if command == 'delivered' then
   local wanted = claimed(run, '')

@@ -60,7 +60,7 @@ class Runs:
         await self._index.start()
         self._beating = asyncio.create_task(self._beat())
 
-    async def enter(self, record: Record, source: Source, *, retry: bool, patience: float) -> Seat:
+    async def enter(self, record: Record, source: Source, *, retry: int, patience: float) -> Seat:
         """A place at the run that this request repeats, or at its own. Raises KeyReused."""
         try:
             found = await self._index.begin(record, retry=retry, patience=patience)

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 import uvicorn
 
-from app.receipts import expected
+from app.receipts import expected, left
 from app.server import Protocol
 from tests.gateway import running
 from tests.upstreams.openai import OpenAIStandIn
@@ -34,10 +34,17 @@ class Server:
     port: int = 0
     stop: Callable[[], None] = lambda: None
     verdicts: list[bool] = field(default_factory=list)
+    entered: threading.Event = field(default_factory=threading.Event)
+    let: threading.Event = field(default_factory=threading.Event)
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
         body = bytes(int(scope["path"][1:]))
+        if not body:  # the loop stands still meanwhile
+            self.entered.set()
+            self.let.wait(20)
+            self.verdicts.append(left(scope))
+            return
         while (await receive()).get("more_body"):
             pass
         headers = [(b"content-length", str(len(body)).encode())]
@@ -246,6 +253,21 @@ def test_a_request_during_a_stop_is_the_last_of_its_connection(server: Server) -
 
     assert b"connection: close" in answer[:200]
     assert server.told(2) == [True, True]
+
+
+@pytest.mark.parametrize("leaving", [leave, leave_politely, abort, socket.socket.fileno])
+def test_a_caller_that_left_is_known_before_anything_is_read(
+    server: Server, leaving: Callable[[socket.socket], object]
+) -> None:
+    """Its next attempt may have come already: whether it is there is what the kernel knows, not what the loop saw."""
+    connection = server.connect(0)
+    assert server.entered.wait(20)
+    leaving(connection)
+    gone = connection.fileno() < 0
+    server.let.set()
+
+    assert server.told() == [gone]
+    connection.close()
 
 
 def test_a_server_without_receipts_says_so() -> None:

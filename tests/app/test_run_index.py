@@ -71,7 +71,7 @@ def first(clock: StillClock) -> Callable[..., Record]:
     return make
 
 
-async def begin(index: Index, record: Record, *, retry: bool = False) -> str | None:
+async def begin(index: Index, record: Record, *, retry: int = 0) -> str | None:
     """The id of what a request repeats."""
     found = await index.begin(replace(record, owner=index.instance), retry=retry, patience=60)
     return found.id if found else None
@@ -94,8 +94,8 @@ async def test_each_first_has_one_retry_chain(pair: Pair, first: Make) -> None:
     for name in ("a", "b"):
         await begin(one, first(name))
     await one.alone("b")
-    found = [await begin(two, first("r1"), retry=True), await begin(one, first("r2"), retry=True)]
-    third = await begin(two, first("r3"), retry=True)
+    found = [await begin(two, first("r1"), retry=1), await begin(one, first("r2"), retry=1)]
+    third = await begin(two, first("r3"), retry=1)
     claimed = await one.claimed("b")
     await two.release("b", "r1")
 
@@ -104,6 +104,27 @@ async def test_each_first_has_one_retry_chain(pair: Pair, first: Make) -> None:
     assert claimed
     assert not await one.claimed("b")
     assert await begin(one, first("r4")) == "b"
+
+
+async def test_a_later_retry_takes_what_an_earlier_one_holds(pair: Pair, first: Make) -> None:
+    """Its caller left before it asks again, though no gateway may know: it gets the same run, and holds it then."""
+    one, two = pair
+    await begin(one, first("a"))
+    found = [await begin(two, first(f"r{at}"), retry=number) for at, number in enumerate((1, 2, 3, 3))]
+    await two.release("a", "r0")
+
+    assert found == ["a", "a", "a", None]
+    assert await one.claimed("a")
+
+
+async def test_what_nobody_holds_comes_before_what_an_earlier_retry_holds(pair: Pair, first: Make) -> None:
+    """Two chains of equal requests keep apart as long as there are two runs to choose from."""
+    one, two = pair
+    for name in ("a", "b"):
+        await begin(one, first(name))
+    found = [await begin(two, first(f"r{number}"), retry=number) for number in (1, 2)]
+
+    assert found == ["a", "b"]
 
 
 async def test_a_claim_ends_with_its_gateway_and_with_its_time(pair: Pair, first: Make, clock: StillClock) -> None:
@@ -142,7 +163,7 @@ async def test_what_was_billed_is_repeated_and_what_was_free_is_not(pair: Pair, 
         await one.put(replace(record, state=state, failure="text"))
     found = await two.get("c")
 
-    assert await begin(two, first("r1", wish="a"), retry=True) is None
+    assert await begin(two, first("r1", wish="a"), retry=1) is None
     assert await begin(two, first("r2", wish="b", key="k")) is None
     assert [await begin(two, first(name, wish="c")) for name in ("r3", "r4")] == ["c", "c"]
     assert found
@@ -177,7 +198,7 @@ async def test_what_was_delivered_is_nobodys_repeat(pair: Pair, first: Make) -> 
     assert wanted == [False, True, False]
     assert [record and record.id for record in by_label] == [None, "b", "b", "b"]
     assert await two.find("stranger", "b") is None
-    assert await begin(two, first("r1", wish="b"), retry=True) is None
+    assert await begin(two, first("r1", wish="b"), retry=1) is None
     assert await begin(two, first("r2", wish="c", key="k")) == "c"
 
 

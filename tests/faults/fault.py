@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import lru_cache
 
@@ -53,6 +53,13 @@ class Fault:
         """Whether the upstream's own answer gets through whole."""
         intact = self.answer is None and self.altered is None and self.cut is None and not self.endless
         return self.reaches and intact and self.end is End.WHOLE
+
+    @property
+    def short(self) -> str:
+        """What differs from the plain one, in a few words."""
+        told = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {item.name: item.default for item in fields(self)}
+        return " ".join(f"{name}={str(value)[:12]}" for name, value in told.items() if value != plain[name])
 
     def length(self, answer: bytes) -> int:
         """How many bytes of the answer are let through before the end."""

@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -82,19 +83,19 @@ def body(wish: Wish, items: list[dict[str, str]]) -> dict[str, Any]:
     return {**doc, "safety_identifier": caller} if caller else doc
 
 
-def events(wish: Wish) -> list[SseItem]:
+def events(wish: Wish, draw: Callable[[Wish, int], bytes] = drawn) -> list[SseItem]:
     """The stream: as many partial images as asked for, then the completed one."""
     kind = "image_edit" if wish.images else "image_generation"
     facts = {"created_at": CREATED, **resolved(wish.fields)}
     items: list[SseItem] = []
     for index in range(wish.fields.get("partial_images", 0)):
         name = f"{kind}.partial_image"
-        b64 = encoded(drawn(wish, index + 1))
+        b64 = encoded(draw(wish, index + 1))
         items.append((name, {"type": name, "b64_json": b64, **facts, "partial_image_index": index}))
     counted = usage(wish, 1)
     del counted["output_tokens_details"]
     name = f"{kind}.completed"
-    items.append((name, {"type": name, "b64_json": encoded(drawn(wish)), **facts, "usage": counted}))
+    items.append((name, {"type": name, "b64_json": encoded(draw(wish, 0)), **facts, "usage": counted}))
     return items
 
 

@@ -78,15 +78,19 @@ class OpenAIStandIn(StandIn):
 
     def _natural(self, wish: Wish, rules: Rules, trigger: Trigger | None) -> Reply:
         if wish.fields.get("stream"):
-            events = [] if trigger is Trigger.EMPTY else answers.events(wish)
+            events = [] if trigger is Trigger.EMPTY else answers.events(wish, self._drawn)
             return Reply.sse(events, chunk_delay_s=self.event_delay_s)
         total = 0 if trigger is Trigger.EMPTY else wish.fields.get("n", 1) - (PARTIAL in wish.fields["prompt"])
-        images = [answers.drawn(wish, index) for index in range(total)]
+        images = [self._drawn(wish, index) for index in range(total)]
         if rules.gpt:
             items = [{"b64_json": answers.encoded(data)} for data in images]
             return Reply.json(200, answers.body(wish, items))
         items = [self._dall_e_item(wish, data) for data in images]
         return Reply.json(200, {"created": answers.CREATED, "data": items})
+
+    def _drawn(self, wish: Wish, index: int) -> bytes:
+        """The encoded image number `index`."""
+        return answers.drawn(wish, index)
 
     def _dall_e_item(self, wish: Wish, data: bytes) -> dict[str, str]:
         """A link that the stand-in serves, or base64; dall-e-3 tells the prompt it used."""
