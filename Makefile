@@ -32,9 +32,9 @@ limits-long: $(TEST) ## Limits and ledger for long: exact admission for a minute
 		PINHOLE_KILL_REQUESTS=$${PINHOLE_KILL_REQUESTS:-1000} PINHOLE_MACHINE_EXAMPLES=$${PINHOLE_MACHINE_EXAMPLES:-500} \
 		$(BIN)/pytest --timeout=0 tests/limits
 
-soak: $(TEST) ## Two gateways behind random faults for SECONDS (600): counts what was lost and what was paid twice
+soak: $(TEST) ## Two gateways, restarted again and again, behind random faults for SECONDS (600): counts what was lost and paid twice
 	@tests/ensure-services.sh
-	@$(BIN)/python -m tests.faults.soak --seconds $${SECONDS:-600} --stay $${SOAK}
+	@$(BIN)/python -m tests.faults.soak --seconds $${SECONDS:-600} $${SOAK:---restart 30}
 
 check: $(TEST) ## Lints, checks the formatting, the types and the import contracts
 	@$(BIN)/ruff check
