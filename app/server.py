@@ -1,4 +1,4 @@
-"""The HTTP server's protocol. Small writes wait for the next one: a head travels with its body.
+"""The HTTP server's protocol. Writes wait for the next one: a head travels with its body, and its end with both.
 
 A connection outlives its last answer until it is known whether the caller took it (app/receipts.py).
 """
@@ -20,7 +20,7 @@ SMALL: Final = 16 * 1024
 
 
 class Corked:
-    """A transport whose small writes go out with the next write, or when the event loop comes round.
+    """A transport whose writes go out together when the event loop comes round, with one large one at most.
 
     `held` is asked at a close: whether it has to wait for `finish`.
     """
@@ -29,22 +29,21 @@ class Corked:
         self.held = False
         self._transport = transport
         self._closes_later = held
-        self._small: list[Any] = []
+        self._waiting: list[Any] = []
+        self._large = False
         self._loop = asyncio.get_running_loop()
 
     def write(self, data: Any) -> None:
         """Send, in order."""
         if not data:
             return
-        if self._small:
-            self._small.append(data)
-            if len(data) > SMALL:
+        if len(data) > SMALL:
+            if self._large:
                 self._flush()
-        elif len(data) <= SMALL:
-            self._small.append(data)
+            self._large = True
+        if not self._waiting:
             self._loop.call_soon(self._flush)
-        else:
-            self._transport.write(data)
+        self._waiting.append(data)
 
     def close(self) -> None:
         """Send what is held and end, at once or later."""
@@ -64,9 +63,9 @@ class Corked:
         return self.held or self._transport.is_closing()
 
     def _flush(self) -> None:
-        small, self._small = self._small, []
-        if small and not self._transport.is_closing():
-            self._transport.writelines(small)
+        waiting, self._waiting, self._large = self._waiting, [], False
+        if waiting and not self._transport.is_closing():
+            self._transport.writelines(waiting)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

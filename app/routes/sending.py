@@ -11,7 +11,7 @@ from starlette.types import Receive
 from app.receipts import Done, expected
 from providers.core.errors import PinholeError
 from providers.core.http import Buffer
-from providers.kit.room import cool
+from providers.kit.room import portions
 
 # A spooled answer is in memory piece by piece.
 PIECE: Final = 2**20
@@ -49,9 +49,7 @@ class Buffers(Response):
 
     def _before_last(self) -> Iterator[Buffer]:
         for buffer in self._buffers[:-1]:
-            for start in range(0, len(buffer), PIECE):
-                yield memoryview(buffer)[start : start + PIECE]
-                cool(buffer)
+            yield from portions(buffer, PIECE)
 
 
 def hung_up(receive: Receive) -> bool:

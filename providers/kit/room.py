@@ -11,7 +11,7 @@ import mmap
 import os
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -250,6 +250,17 @@ class Body:
             os.close(self._file)
             self._file = None
             self._budget.spooled(-1)
+
+
+def portions(body: Buffer, size: int) -> Iterator[Buffer]:
+    """A body in memory as it is; a spooled one in slices, each let go from memory when the next is asked for."""
+    view = memoryview(body)
+    if not isinstance(view.obj, mmap.mmap):
+        yield body
+        return
+    for start in range(0, len(view), size):
+        yield view[start : start + size]
+        cool(view)
 
 
 def cool(body: Buffer) -> None:
