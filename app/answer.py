@@ -14,11 +14,11 @@ from app.errors import envelope, header_text
 from app.limiter import Standing, Unit
 from app.registry import Route
 from providers.core.errors import PinholeError
-from providers.core.fate import Fate
 from providers.core.plan import Adjustment, Kind, Plan
 from providers.core.prices import MICRO, Usage
-from providers.core.types import Size
+from providers.core.types import AspectRatio, Auto, Size
 
+ROUNDED: Final = 0.05
 HEADER_BYTES: Final = 2048
 INTEGERS: Final = 10**15  # RFC 9651, 3.3.1: at most fifteen digits
 SHOWN: Final = (Unit.REQUESTS, Unit.IMAGES)
@@ -69,19 +69,25 @@ def delivered_adjustments(plan: Plan, images: tuple[Delivered, ...], shown: int 
         found.append(Adjustment(param="n", kind=Kind.DELIVERED, asked=plan.n, used=len(images)))
     if shown < (rough := plan.calls[0].partial_images):
         found.append(Adjustment(param="partial_images", kind=Kind.DELIVERED, asked=rough, used=shown))
-    expected = plan.calls[0].resolution.pixels
-    other = next((image.size for image in images if image.size and image.size != expected), None)
-    if other and expected and _sure(plan):
+    expected = _expected(plan)
+    other = next((image.size for image in images if image.size and not _is(expected, image.size)), None)
+    if other and expected:
         found.append(Adjustment(param="size", kind=Kind.DELIVERED, asked=str(expected), used=str(other)))
     if any(image.stripped for image in images):
         found.append(Adjustment(param="content_credentials", kind=Kind.DROPPED))
     return tuple(found)
 
 
-def _sure(plan: Plan) -> bool:
-    """Whether the model was asked for this very size."""
-    honoured = any(fate.param == "size" and fate.fate is Fate.HONOURED for fate in plan.fates)
-    return honoured and isinstance(plan.calls[0].resolution.wire, Size)
+def _expected(plan: Plan) -> Size | AspectRatio | None:
+    """The size, or shape, that the caller wished and the model was asked for."""
+    wished = any(fate.param == "size" for fate in plan.fates) and not plan.composite
+    wire = plan.calls[0].resolution.wire
+    return wire if wished and not isinstance(wire, Auto) else None
+
+
+def _is(expected: Size | AspectRatio | None, size: Size) -> bool:
+    """Whether a picture is what was asked for; the pixels of a shape are the model's own, and round it."""
+    return expected.distance(size) <= ROUNDED if isinstance(expected, AspectRatio) else expected == size
 
 
 def facts(answer: Answer) -> dict[str, str]:

@@ -43,14 +43,15 @@ class Decisions:
 def decide(request: ImageRequest, spec: ModelSpec) -> Decisions:
     """Judge `request` against `spec` under the request's policy."""
     quality = judges.quality(request, spec)
-    size = judges.size(request, spec, quality.value)
+    fitting = inputs.judge(request, spec)
+    first = fitting.fits[0] if fitting.fits else None
+    mask = judges.mask(request, spec, first.size if first else None)
+    sized = judges.size_around_mask if mask.value else judges.size
+    size = sized(request, spec, quality.value)
     words = spec.quality_rule(request.operation)
     if words and words.tiers:
         quality = judges.as_drawn(quality, size.value)
     count = judges.n(request, spec)
-    fitting = inputs.judge(request, spec)
-    first = fitting.fits[0] if fitting.fits else None
-    mask = judges.mask(request, spec, first.size if first else None)
     partials = judges.partial_images(request, spec)
     encoding = output.judge(request, spec)
     chosen, options = judges.options(request, spec)

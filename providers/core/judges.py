@@ -9,7 +9,7 @@ from typing import Any, Final
 from providers.core.fate import Decision, Fate, Judgement, became, honoured, quoted, rejected, word
 from providers.core.inputs import plain_mask
 from providers.core.options import SDK_DEFAULTS
-from providers.core.sizes import SQUARE, OfInput, Resolution
+from providers.core.sizes import SQUARE, TOLERANCE, OfInput, Resolution
 from providers.core.spec import Inputs, Mask, ModelSpec
 from providers.core.types import Auto, ImageRequest, InputImage, Operation, Policy, Size
 
@@ -128,6 +128,22 @@ def size(request: ImageRequest, spec: ModelSpec, own_quality: str | None) -> Jud
         return Judgement(nearest, became("size", Fate.MAPPED, str(asked), str(nearest)))
     message = f"'size' was {quoted(asked)}; {quoted(spec.id)} takes: {rule.describe()}."
     return Judgement(nearest, rejected("size", message, nearest=str(nearest)))
+
+
+def size_around_mask(request: ImageRequest, spec: ModelSpec, own_quality: str | None) -> Judgement[Resolution]:
+    """An edit that is put back into its input has the input's size; the model is asked for none."""
+    drawn, asked = request.images[0].size, request.size
+    unasked = size(replace(request, size=None), spec, own_quality)
+    if asked is None:
+        return unasked
+    if asked in {drawn, drawn.ratio}:
+        return Judgement(unasked.value, honoured("size"))
+    shape = drawn if isinstance(asked, Auto) else asked
+    kind = Fate.DEFAULTED if asked == SQUARE else Fate.MAPPED
+    if kind is Fate.DEFAULTED or lenient(request) or drawn.ratio.distance(shape) <= TOLERANCE:
+        return Judgement(unasked.value, became("size", kind, str(asked), str(drawn)))
+    message = f"'size' was {quoted(asked)}; with a 'mask', {quoted(spec.id)} returns the input's own size, {drawn}."
+    return Judgement(unasked.value, rejected("size", message, nearest=str(drawn)))
 
 
 def options(request: ImageRequest, spec: ModelSpec) -> tuple[dict[str, Any], list[Decision]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -23,6 +25,8 @@ from providers.core.plan import Adjustment, Kind
 from providers.core.types import ImageRequest, Operation
 from tests.app.wire import EDIT, GENERATE, Piece, form, post
 from tests.gateway import Gateway, running
+from tests.matrix.vendors import VENDORS
+from tests.upstreams.http import Reply
 from tests.upstreams.images import mask_png, png
 
 Member = tuple[str, dict[str, str | int]]
@@ -263,3 +267,33 @@ def test_limits_describe_the_tightest() -> None:
     assert found["x-ratelimit-reset-requests"] == "57"
     assert found["x-ratelimit-remaining-images"] == "120"
     assert not [name for name in found if "megapixels" in name]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "size", "told"),
+    [
+        ("openai", "1536x1024", 'size;kind=delivered;from="1536x1024";to="1024x1024"'),
+        ("openai", "3:2", 'size;kind=delivered;from="1248x832";to="1024x1024"'),
+        ("openai", "1024x1024", ""),
+        ("openai", None, ""),
+        ("gemini", "16:9", 'size;kind=delivered;from="16:9";to="1024x1024"'),
+        ("gemini", "1:1", ""),
+        ("gemini", "auto", ""),
+    ],
+)
+def test_another_size_than_asked_is_told(tmp_path: Path, vendor: str, size: str | None, told: str) -> None:
+    """Whatever a provider was asked for, what it gave is measured: another size, or shape, is an adjustment."""
+    (found,) = (each for each in VENDORS if each.name == vendor)
+    square = base64.b64encode(png(1024, 1024)).decode()
+    parts = [{"inlineData": {"mimeType": "image/png", "data": square}}]
+    given: dict[str, Any] = {"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}
+    if vendor == "openai":
+        given = {"created": 1, "data": [{"b64_json": square}]}
+    with found.make() as server, running(tmp_path, found.environ(server)) as gateway:
+        server.queue(Reply.json(200, given))
+        answer = post(gateway, {"model": found.generates, "prompt": "a", "size": size}, GENERATE)
+
+    assert answer.status == 200
+    header = answer.headers.get("pinhole-adjustments", "")
+    assert told in header
+    assert told or "delivered" not in header

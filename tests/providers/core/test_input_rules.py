@@ -10,9 +10,19 @@ import pytest
 from providers.core.errors import InvalidRequest
 from providers.core.fate import Fate
 from providers.core.plan import plan
-from providers.core.sizes import FollowsInput, OfInput, PixelSizes, SizeRule
-from providers.core.spec import ImageCount, Inputs, ModelSpec, PromptLimit
-from providers.core.types import ImageFormat, ImageRequest, InputImage, Operation, Policy, Size
+from providers.core.sizes import SQUARE, FollowsInput, OfInput, PixelSizes, SizeRule
+from providers.core.spec import ImageCount, Inputs, Mask, ModelSpec, PromptLimit
+from providers.core.types import (
+    AUTO,
+    AskedSize,
+    AspectRatio,
+    ImageFormat,
+    ImageRequest,
+    InputImage,
+    Operation,
+    Policy,
+    Size,
+)
 
 SPEC = ModelSpec(
     id="editor",
@@ -103,3 +113,46 @@ def test_a_size_rule_may_depend_on_the_input() -> None:
     with pytest.raises(InvalidRequest):
         plan(asked(picture(10, 20), size=Size(20, 41)), spec)
     assert not isinstance(PixelSizes.of("1024x1024"), OfInput)
+
+
+MASKED = replace(SPEC, mask=Mask.EMULATED, sizes=PixelSizes.of("1024x1024", "1536x1024"), inputs=Inputs())
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (None, None),
+        (Size(600, 400), None),
+        (AspectRatio(3, 2), None),
+        (AUTO, ("mapped", "auto")),
+        (SQUARE, ("defaulted", "1024x1024")),
+        (Size(1536, 1024), ("mapped", "1536x1024")),
+    ],
+)
+def test_an_emulated_mask_gives_the_inputs_size(asked: AskedSize | None, told: tuple[str, str] | None) -> None:
+    """The picture is put back into its input: another size is told, and the model is not asked for it."""
+    image = picture(600, 400)
+    wish = replace(asked_masked(image), size=asked)
+    made = plan(wish, MASKED)
+
+    assert [(one.kind, one.asked) for one in made.adjustments if one.param == "size"] == ([told] if told else [])
+    assert all(one.used == "600x400" for one in made.adjustments if one.param == "size")
+    assert made.calls[0].resolution.wire is None
+
+
+@pytest.mark.parametrize("asked", [AspectRatio(16, 9), Size(512, 512)])
+def test_an_emulated_mask_gives_no_other_shape(asked: AskedSize) -> None:
+    """Strict callers are told what they would get; lenient ones get it and are told."""
+    wish = replace(asked_masked(picture(600, 400)), size=asked)
+    with pytest.raises(InvalidRequest, match="returns the input's own size, 600x400") as caught:
+        plan(wish, MASKED)
+    made = plan(replace(wish, policy=Policy.LENIENT), MASKED)
+
+    assert caught.value.param == "size"
+    assert [one.used for one in made.adjustments if one.param == "size"] == ["600x400"]
+
+
+def asked_masked(image: InputImage) -> ImageRequest:
+    """An edit of this picture, with a mask."""
+    mask = replace(image, has_alpha=True, name="mask")
+    return ImageRequest(operation=Operation.EDIT, prompt="x", images=(image,), mask=mask)

@@ -7,6 +7,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from math import sqrt
 from typing import Any, Final
 
 from PIL import Image, UnidentifiedImageError
@@ -207,4 +208,12 @@ class Job:
         ratio = self.fields.get("aspect_ratio", "match_input_image")
         if self.base is not None and ratio == "match_input_image":
             return self.base.size
-        return _PIXELS.get(ratio, (832, 832))
+        if ":" not in ratio:
+            return 832, 832
+        return _PIXELS.get(ratio) or _a_megapixel(*map(int, ratio.split(":")))
+
+
+def _a_megapixel(width: int, height: int) -> tuple[int, int]:
+    """About that many pixels of a shape, in steps of 32."""
+    edge = sqrt(2**20 / (width * height)) / 32
+    return round(width * edge) * 32, round(height * edge) * 32
