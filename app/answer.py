@@ -22,6 +22,8 @@ ROUNDED: Final = 0.05
 HEADER_BYTES: Final = 2048
 INTEGERS: Final = 10**15  # RFC 9651, 3.3.1: at most fifteen digits
 SHOWN: Final = (Unit.REQUESTS, Unit.IMAGES)
+_SHOWN: Final = ("limit", "remaining", "reset")
+_NAMES: Final = {unit: tuple(f"x-ratelimit-{what}-{unit}" for what in _SHOWN) for unit in SHOWN}
 _TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9_.*-]{0,63}")
 
 
@@ -197,6 +199,11 @@ def _midnight(day: date) -> int:
     return (day.toordinal() - 719163) * 86400
 
 
+@lru_cache(maxsize=256)
+def _shown(limit: float) -> str:
+    return f"{limit:g}"
+
+
 def limits(standings: tuple[Standing, ...]) -> dict[str, str]:
     """`x-ratelimit-*` of the tightest limit in force, and IETF's `RateLimit`; nothing where there is none."""
     tightest: dict[Unit, Standing] = {}
@@ -207,12 +214,11 @@ def limits(standings: tuple[Standing, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     policies, states = [], []
     for unit in SHOWN:
-        if unit in tightest:
-            standing = tightest[unit]
-            most, remaining, reset = f"{standing.limit:g}", int(standing.remaining), -int(-standing.reset // 1)
-            found[f"x-ratelimit-limit-{unit}"] = most
-            found[f"x-ratelimit-remaining-{unit}"] = str(remaining)
-            found[f"x-ratelimit-reset-{unit}"] = str(reset)
+        if mine := tightest.get(unit):
+            limit, left, until = _NAMES[unit]
+            most = _shown(mine.limit)
+            remaining, reset = str(int(mine.remaining)), str(-int(-mine.reset // 1))
+            found[limit], found[left], found[until] = most, remaining, reset
             policies.append(f'"{unit}";q={most};w=60')
             states.append(f'"{unit}";r={remaining};t={reset}')
     if states:

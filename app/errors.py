@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -90,6 +91,7 @@ class Row:
     own_code: bool = False
 
 
+_HIDDEN: Final = re.compile(r"[^!-~]+")
 INVALID: Final = "invalid_request_error"
 LONGEST_PARAM: Final = 80  # an unknown parameter's name is the caller's, of any length
 # The most specific class of an error's ancestry that stands here decides.
@@ -157,7 +159,7 @@ def envelope(error: PinholeError) -> dict[str, Any]:
 
 def header_text(text: str) -> str:
     """An upstream's own text for a header: visible ASCII, at most 512 letters."""
-    return "".join(letter for letter in text if "!" <= letter <= "~")[:512]
+    return _HIDDEN.sub("", text)[:512]
 
 
 def headers(error: PinholeError) -> dict[str, str]:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from app import kept as answers
-from app.answer import Answer, limits, served
+from app.answer import limits, served
 from app.arrival import Arrival
 from app.configured import Current
 from app.delivery import Sketch
-from app.errors import BadInput, NotFound
+from app.errors import NotFound
 from app.events import Frames, alive
 from app.kept import Kept
 from app.pipeline import Pipeline
 from app.routes import describe
 from app.routes.sending import Buffers, Events
-from app.runs import Record, Run, Runs, Seat, State, fingerprint
+from app.runs import Record, Run, Runs, Seat, State
 from app.telemetry import Telemetry
 from app.ticket import Ticket
 from providers.core.errors import PinholeError, UpstreamTimeout
@@ -32,7 +32,6 @@ from providers.kit.clock import Clock
 
 GONE: Final = 499
 REPLAYED: Final = {"pinhole-replayed": "true", "pinhole-cost-usd": "0.000000"}
-KEY_LENGTH: Final = 255
 # How much longer than its caller's deadline a repeat holds the run that it joined.
 PATIENCE: Final = 5.0
 
@@ -103,23 +102,16 @@ class Attendance:
         return seat.run.outcome
 
     async def _seat(self, arrival: Arrival, ticket: Ticket) -> Seat:
-        key = arrival.headers.get("idempotency-key") or ""
-        if len(key) > KEY_LENGTH or not key.isprintable():
-            raise BadInput(f"Idempotency-Key must be 1 to {KEY_LENGTH} printable characters.", code="invalid_value")
         record = Record(
             id=ticket.request_id,
             caller=ticket.caller.id,
-            label=arrival.label,
-            fingerprint=fingerprint(ticket.request),
-            key=hashlib.sha256(key.encode()).hexdigest() if key else "",
+            label=ticket.label,
+            fingerprint=ticket.fingerprint,
+            key=ticket.idempotency,
             started=self.clock.time(),
             owner=self.runs.instance,
         )
-        marked = replace(ticket, label=record.label, fingerprint=record.fingerprint, idempotency=record.key)
-
-        def source(run: Run) -> Awaitable[Answer]:
-            return self.pipeline.run(marked, run)
-
+        source = partial(self.pipeline.run, ticket)
         retry = _count(arrival.headers.get("x-stainless-retry-count", ""))
         seat = await self.runs.enter(record, source, retry=retry, patience=self._left(ticket) + PATIENCE)
         if not seat.repeat and arrival.left():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -20,6 +21,7 @@ from app.explain import explanation
 from app.pipeline import Pipeline
 from app.routes import describe
 from app.routes.attend import Attendance
+from app.runs import fingerprint
 from app.settings import Settings
 from app.ticket import Ticket
 from providers.core.types import ImageRequest, Operation, Policy, ResponseFormat
@@ -27,6 +29,8 @@ from providers.kit.clock import Clock
 from providers.kit.lift import Lifted
 from providers.kit.room import Room
 from providers.kit.tokens import token
+
+KEY_LENGTH: Final = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,7 @@ class Images:
 
     def _handler(self, operation: Operation, *, explain: bool) -> edge.Handler:
         async def handle(arrival: Arrival) -> Response:
-            ticket = await self._ticket(arrival, operation)
+            ticket = await self._ticket(arrival, operation, repeats=not explain)
             if explain:
                 route, plan = self.pipeline.plan(ticket)
                 return JSONResponse(explanation(route, plan, ticket.configured.registry.base_url(route)))
@@ -91,7 +95,8 @@ class Images:
 
         return handle
 
-    async def _ticket(self, arrival: Arrival, operation: Operation) -> Ticket:
+    async def _ticket(self, arrival: Arrival, operation: Operation, *, repeats: bool) -> Ticket:
+        """`repeats`: with what its repeats are recognised by."""
         configured = self.current.value
         caller = await configured.keyring.caller(arrival.headers, self.clock.time())
         arrival.state["caller"] = caller.id
@@ -108,6 +113,9 @@ class Images:
             started=started,
             seconds=self._seconds(arrival),
             fallback=arrival.headers.get("pinhole-fallback", "").strip().lower() != "none",
+            label=arrival.label,
+            fingerprint=fingerprint(wish) if repeats else "",
+            idempotency=_key(arrival.headers) if repeats else "",
         )
 
     async def _read(self, arrival: Arrival, operation: Operation, caller: Caller) -> ImageRequest:
@@ -172,6 +180,15 @@ def _form(arrival: Arrival, wish: ImageRequest, caller: Caller, config: Config) 
     if wish.stream:
         return ResponseFormat.B64_JSON
     return ResponseFormat(config.response_format) if config.response_format else None
+
+
+def _key(headers: Mapping[str, str]) -> str:
+    """A digest of the Idempotency-Key, '' without one."""
+    key = headers.get("idempotency-key") or ""
+    if len(key) > KEY_LENGTH or not key.isprintable():
+        message = f"Idempotency-Key must be 1 to {KEY_LENGTH} printable characters."
+        raise errors.BadInput(message, code="invalid_value")
+    return hashlib.sha256(key.encode()).hexdigest() if key else ""
 
 
 def plain(document: Any) -> Any:

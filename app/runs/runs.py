@@ -168,14 +168,21 @@ class Runs:
         """Whether anybody may come for its answer: by key, because its caller is gone, or as a repeat elsewhere."""
         while not run.record.key and run.waiting and not self._ending:
             run.moved.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(WANTED_SECONDS if self._index.shared else None):
-                    await run.moved.wait()
+            await self._moved(run)
             if run.waiting and await self._index.claimed(run.record.id):
                 return True
         if run.record.key or not run.delivered:
             return True
         return await self._index.delivered(run.record.id) or run.alone
+
+    async def _moved(self, run: Run) -> None:
+        """One of its callers left; or it is time to ask what other gateways know."""
+        if not self._index.shared:
+            await run.moved.wait()
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WANTED_SECONDS):
+                await run.moved.wait()
 
     async def _keep(self, run: Run, answer: Kept) -> None:
         """Into the store; a full disk costs the copy, never the answer, which memory still has."""
