@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from app.settings import SettingsError
 
@@ -88,7 +88,7 @@ class ModelEntry(Strict):
 class KeyFields(Strict):
     """What a caller's key allows."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
     models: tuple[str, ...] = ("*",)
     policy: Literal["strict", "lenient"] | None = None
     response_format: Literal["url", "b64_json"] | None = None
@@ -97,6 +97,12 @@ class KeyFields(Strict):
     expires: datetime | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
     emulation: Literal["allow", "forbid"] = "allow"
+
+    @field_validator("expires")
+    @classmethod
+    def _of_utc(cls, value: datetime | None) -> datetime | None:
+        """A time without a zone is UTC wherever the gateway runs."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 class KeyEntry(KeyFields):

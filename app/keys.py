@@ -5,16 +5,18 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.auth import Caller, of_fields
 from app.config import KeyFields
-from app.errors import NotFound
+from app.errors import NotFound, Overloaded
 from app.ledger.tables import keys
 from providers.kit.clock import Clock
 
@@ -44,20 +46,20 @@ class Keys:
             "fields": fields.model_dump(mode="json", exclude_defaults=True),
             "created": self._clock.time(),
         }
-        async with self._engine.begin() as connection:
+        async with self._reached(), self._engine.begin() as connection:
             await connection.execute(insert(keys).values(**row))
         return {**shown(row), "key": key}
 
     async def list(self) -> list[dict[str, Any]]:
         """All keys that are not revoked, without their secrets."""
         query = select(keys).where(keys.c.revoked.is_(None)).order_by(keys.c.created)
-        async with self._engine.connect() as connection:
+        async with self._reached(), self._engine.connect() as connection:
             return [shown(dict(row._mapping)) for row in await connection.execute(query)]  # noqa: SLF001 - a public name
 
     async def revoke(self, key_id: str) -> None:
         """End a key, everywhere within a second. Raises NotFound."""
         change = update(keys).where(keys.c.id == key_id, keys.c.revoked.is_(None)).values(revoked=self._clock.time())
-        async with self._engine.begin() as connection:
+        async with self._reached(), self._engine.begin() as connection:
             changed = await connection.execute(change)
         self._read.pop(key_id, None)
         if changed.rowcount == 0:
@@ -82,13 +84,21 @@ class Keys:
         known = self._read.get(key_id)
         if known is not None and now - known[0] < BELIEVED_SECONDS:
             return known[1]
-        async with self._engine.connect() as connection:
+        async with self._reached(), self._engine.connect() as connection:
             found = (await connection.execute(select(keys).where(keys.c.id == key_id))).first()
         row = dict(found._mapping) if found else None  # noqa: SLF001 - SQLAlchemy's public name
         if len(self._read) >= REMEMBERED:
             self._read.clear()
         self._read[key_id] = (now, row)
         return row
+
+    @asynccontextmanager
+    async def _reached(self) -> AsyncIterator[None]:
+        """A database that is away refuses whom nobody can know: Overloaded."""
+        try:
+            yield
+        except (SQLAlchemyError, OSError, TimeoutError):
+            raise Overloaded("The keys cannot be read now.") from None
 
     @staticmethod
     def _hash(pepper: bytes, key: str) -> str:

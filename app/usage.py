@@ -13,6 +13,7 @@ from providers.core.prices import MICRO
 
 COLUMNS: Final = {"key": "caller_name", "model": "model", "provider": "provider", "user": "end_user"}
 SUMS: Final = ("requests", "images", "megapixels", "cost_usd", "failed", "unknown")
+REST: Final = ("cost", "failed", "unknown")
 DEFAULT_DAYS: Final = 30
 
 
@@ -28,9 +29,8 @@ async def usage(
     end = _time(until, "to", end=True) if until else now + 1
     found = await ledger.usage(start, end, COLUMNS[group_by])
     rows = [{group_by: row["group"], **_sums(row)} for row in found]
-    total = {name: sum(row[name] for row in rows) for name in SUMS}
-    total |= {"megapixels": round(total["megapixels"], 3), "cost_usd": round(total["cost_usd"], 6)}
-    return {"data": rows, "total": total}
+    total = {name: sum(row[name] for row in found) for name in ("requests", "images", "megapixels", *REST)}
+    return {"data": rows, "total": _sums(total)}
 
 
 def as_csv(found: dict[str, Any], group_by: str) -> str:
@@ -62,6 +62,6 @@ def _time(text: str, name: str, *, end: bool = False) -> float:
             return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         message = f"{name} is '{text[:40]}'; use a day such as 2026-11-23 or an ISO 8601 time."
         raise BadInput(message, param=name, code="invalid_value") from None

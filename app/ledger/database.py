@@ -17,6 +17,7 @@ from app.ledger.writer import prepared
 from app.settings import Settings, SettingsError
 
 SCRIPTS: Final = Path(__file__).with_name("migrations")
+ANSWER_SECONDS: Final = 10.0
 DRIVERS: Final = {
     "sqlite": "sqlite+aiosqlite",
     "postgresql": "postgresql+asyncpg",
@@ -24,8 +25,8 @@ DRIVERS: Final = {
 }
 
 
-def engine(settings: Settings) -> AsyncEngine:
-    """The engine. Raises SettingsError for a URL that is not of SQLite or PostgreSQL."""
+def engine(settings: Settings, *, seconds: float = ANSWER_SECONDS) -> AsyncEngine:
+    """The engine; a server has `seconds` for each answer. Raises SettingsError for a URL that is of neither kind."""
     if settings.database_url is None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         return _sqlite(f"sqlite+aiosqlite:///{settings.data_dir / 'pinhole.db'}")
@@ -39,7 +40,10 @@ def engine(settings: Settings) -> AsyncEngine:
         raise SettingsError("DATABASE_URL must start with postgresql:// or sqlite:///.")
     if driver == DRIVERS["sqlite"]:
         return _sqlite(url.render_as_string(hide_password=False))
-    return create_async_engine(url, pool_size=5, max_overflow=5, pool_pre_ping=True, pool_timeout=5)
+    times = {"timeout": seconds / 2, "command_timeout": seconds}
+    return create_async_engine(
+        url, pool_size=5, max_overflow=5, pool_pre_ping=True, pool_timeout=5, connect_args=times
+    )
 
 
 def _sqlite(url: str) -> AsyncEngine:

@@ -39,7 +39,12 @@ def settled(entry: Entry) -> Change:
     return Change(SETTLED, _settled(entry), entry.request_id)
 
 
+def storable(text: str | None) -> str | None:
+    """As every database takes it: PostgreSQL refuses a NUL, and with it the whole group of rows."""
+    return text and text.replace("\0", "\ufffd")
+
+
 def _settled(entry: Entry) -> tuple[object, ...]:
-    upstream = entry.upstream_request_id
+    upstream = storable(entry.upstream_request_id)
     links = json.dumps(entry.links) if entry.links else "[]"
     return (*_changing(entry), upstream and upstream[:LONGEST], links)

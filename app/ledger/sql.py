@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.errors import Overloaded
 from app.ledger.protocol import Entry, LedgerWatch, Past, State
-from app.ledger.rows import Change, opened, settled
+from app.ledger.rows import Change, opened, settled, storable
 from app.ledger.tables import instances, requests
 from app.ledger.writer import Unwritten, writer
 from providers.kit.clock import Clock
@@ -135,11 +135,13 @@ class SQLLedger:
 
     async def spent(self, columns: Mapping[str, str], since: float) -> int:
         total = func.coalesce(func.sum(requests.c.cost), 0)
-        query = select(total).where(requests.c.created >= since, requests.c.state != State.FAILED.value)
+        query = select(total.label("spent")).where(
+            requests.c.created >= since, requests.c.state != State.FAILED.value
+        )
         for column, value in columns.items():
             query = query.where(requests.c[column] == (self._user(value) if column == "end_user" else value))
-        async with self.engine.connect() as connection:
-            return int((await connection.execute(query)).scalar_one())
+        (row,) = await self._read(query)
+        return int(row["spent"])
 
     async def usage(self, since: float, until: float, group_by: str) -> list[dict[str, Any]]:
         """Sums by group; `requests` and `images` count what was delivered, failed and unknown stand apart."""
@@ -159,8 +161,7 @@ class SQLLedger:
             .group_by(group)
             .order_by(group)
         )
-        async with self.engine.connect() as connection:
-            return [dict(row._mapping) for row in await connection.execute(query)]  # noqa: SLF001 - SQLAlchemy's public name
+        return [dict(row) for row in await self._read(query)]
 
     async def close(self) -> None:
         if self._tasks:
@@ -285,5 +286,5 @@ class SQLLedger:
     def _user(self, name: str) -> str:
         """An end user as the rows hold it."""
         if not self._hash_users:
-            return name[:200]
+            return storable(name[:200]) or ""
         return hashlib.sha256(self._pepper + name.encode()).hexdigest()[:32]

@@ -105,6 +105,13 @@ async def test_an_expired_key_is_refused_from_its_second_on() -> None:
         await ring.caller({"api-key": "k"}, now)
 
 
+def test_a_time_without_a_zone_is_utc() -> None:
+    """A key ends at the same moment wherever its gateway runs."""
+    fields = KeyFields.model_validate({"name": "k", "expires": "2026-12-01T00:00:00"})
+
+    assert fields.expires == datetime(2026, 12, 1, tzinfo=UTC)
+
+
 def test_a_caller_is_what_its_fields_say() -> None:
     """Policy, form, patterns and emulation of a key reach the caller."""
     fields = KeyFields(

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from app.config import KeyFields
-from app.errors import NotFound
+from app.errors import BadInput, NotFound, Overloaded
 from app.keys import Keys
 from app.ledger import Entry, Ledger, MemoryLedger, State
 from app.ledger.database import engine, prepare, upgrade
@@ -25,6 +25,7 @@ from app.ledger.tables import instances
 from app.settings import SettingsError, load
 from app.usage import as_csv, usage
 from providers.kit.clock import SystemClock
+from tests.limits.slow import SlowWay
 from tests.services import postgres
 
 CLOCK = SystemClock()
@@ -252,6 +253,56 @@ async def test_a_key_is_shown_once_and_revoked_everywhere_within_a_second(tmp_pa
         await here.revoke(made["id"])
     for found in (here, there):
         await found.close()
+
+
+async def test_a_name_that_a_database_refuses_holds_nobody_up(database_url: str) -> None:
+    """A NUL, of an end user or of an upstream, reaches no PostgreSQL: the rows of the same group are all written."""
+    found = SQLLedger(engine(load({"DATABASE_URL": database_url})), CLOCK, hash_users=False)
+    await upgrade(found.engine)
+    await found.start()
+    odd = replace(entry("odd", caller="nul"), end_user="n\0ul")
+    await asyncio.gather(found.open(odd), found.open(entry("plain", caller="nul")))
+    await found.settle(replace(odd, state=State.DELIVERED, upstream_request_id="req\0"))
+    await found.open(entry("later", caller="nul"))
+    spent = await found.spent({"caller": "nul", "end_user": "n\0ul"}, 0)
+    total = await found.spent({"caller": "nul"}, 0)
+    await found.close()
+
+    assert (spent, total) == (1000, 3000)
+
+
+async def test_a_database_that_says_nothing_is_a_503_soon(database_url: str) -> None:
+    """A frozen PostgreSQL, or one behind a connection that fell silent: Overloaded, for rows and for keys."""
+    port = int(database_url.rpartition(":")[2].partition("/")[0])
+    async with SlowWay(port) as way:
+        through = database_url.replace(f":{port}/", f":{way.port}/")
+        found = SQLLedger(engine(load({"DATABASE_URL": through}), seconds=1.0), CLOCK)
+        await upgrade(found.engine)
+        await found.start()
+        await found.open(entry("before"))
+        way.hold()
+        keys = Keys(found.engine, (b"pepper",), CLOCK)
+        asking = (found.open(entry("held")), found.spent({}, 0), keys.find(f"ph-{'0' * 16}-{'a' * 43}"), keys.list())
+        answers = await asyncio.wait_for(asyncio.gather(*asking, return_exceptions=True), 20)
+        way.release()
+        await found.close()
+
+    assert [type(answer) for answer in answers] == [Overloaded] * 4
+
+
+async def test_sums_are_the_same_however_they_are_grouped(ledger: Ledger) -> None:
+    """The total is that of the rows, not of what was rounded for each group; a day that no calendar has is a 400."""
+    for i in range(5):
+        made = entry(f"r{i}", caller=f"c{i}")
+        await ledger.open(made)
+        await ledger.settle(replace(made, state=State.DELIVERED, images_delivered=1, megapixels=0.0004))
+    await ledger.open(entry("last"))
+    totals = [(await usage(ledger, CLOCK.time(), group_by=group))["total"] for group in ("key", "model")]
+    with pytest.raises(BadInput):
+        await usage(ledger, CLOCK.time(), until="9999-12-31")
+
+    assert totals[0] == totals[1]
+    assert totals[0]["megapixels"] == 0.002
 
 
 def test_csv_never_carries_a_formula() -> None:

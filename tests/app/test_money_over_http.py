@@ -101,6 +101,15 @@ def test_the_admin_key_opens_admin_routes_alone(gateway: Gateway) -> None:
     assert made["key"] not in listed
 
 
+@pytest.mark.parametrize("name", ["", "n\0ul", "two\nlines", "x" * 101])
+def test_a_key_has_a_name_that_can_be_shown(gateway: Gateway, name: str) -> None:
+    """Whatever the database would say to it, such a name is a 400 that says what is wrong."""
+    headers = {"authorization": "Bearer sk-admin"}
+    answer = httpx2.post(f"{gateway.url}/admin/keys", json={"name": name}, headers=headers, timeout=60)
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "name")
+
+
 def test_usage_counts_what_was_delivered(gateway: Gateway) -> None:
     """Sums by model and in total, as JSON and CSV."""
     admin = {"authorization": "Bearer sk-admin"}

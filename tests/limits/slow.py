@@ -1,4 +1,4 @@
-"""A way to Redis that is slow: replies come late, requests are held up, connections fall silent and stay open."""
+"""A way to a server that is slow: replies come late, requests are held up, connections fall silent and stay open."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class SlowWay:
     def __init__(self, port: int, delay: Callable[[], float] = at_once) -> None:
         self.delay = delay
         self.url = ""
+        self.port = 0
         self.connections = 0
-        self._port = port
+        self._server_port = port
         self._free = asyncio.Event()
         self._held = 0.0
         self._dumb = 0
@@ -51,7 +52,8 @@ class SlowWay:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
         return self
 
     async def __aexit__(
@@ -68,7 +70,7 @@ class SlowWay:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         number = self.connections
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        there, back = await asyncio.open_connection("127.0.0.1", self._server_port)
         self._open += (writer, back)
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         for work in (
