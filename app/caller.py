@@ -16,7 +16,7 @@ import pybase64
 
 from app.main import create_app
 from app.settings import SettingsError, load
-from providers.kit.images import dimensions
+from providers.kit.images import dimensions, sniff
 
 PATIENCE_SECONDS = 600.0
 
@@ -49,6 +49,12 @@ def explained(wish: Wish) -> Any:
     return asyncio.run(_asked(wish, f"{wish.path}/explain", progress=False)).json()
 
 
+def named(wish: Wish, out: Path) -> Wish:
+    """The same wish in the format that the file's name tells, unless it names one itself."""
+    known = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}.get(out.suffix.lower())
+    return replace(wish, fields={"output_format": known, **wish.fields}) if known else wish
+
+
 def saved(answer: httpx2.Response, out: Path) -> Iterator[str]:
     """Write the images; a line for each, then what it cost and what was changed. Raises SettingsError."""
     items = answer.json()["data"]
@@ -57,7 +63,9 @@ def saved(answer: httpx2.Response, out: Path) -> Iterator[str]:
             yield item["url"]
             continue
         data = pybase64.b64decode(item["b64_json"])
-        path = out if len(items) == 1 else out.with_stem(f"{out.stem}-{number}")
+        came = sniff(data)
+        path = out if out.suffix or came is None else out.with_name(f"{out.name}.{came.suffix}")
+        path = path if len(items) == 1 else path.with_stem(f"{path.stem}-{number}")
         try:
             path.write_bytes(data)
         except OSError as error:
@@ -90,7 +98,8 @@ async def _asked(wish: Wish, path: str, *, progress: bool) -> httpx2.Response:
         except httpx2.HTTPError as error:
             raise SettingsError(f"{wish.url} cannot be reached ({type(error).__name__}).") from None
     if answer.status_code != httpx2.codes.OK:
-        raise SettingsError(_reason(answer))
+        here = "" if wish.url else " A gateway that runs is asked with --url, such as http://127.0.0.1:8080."
+        raise SettingsError(_reason(answer) + (here if answer.status_code == httpx2.codes.NOT_FOUND else ""))
     return answer
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ import uvicorn
 from app import admin_cli, catalog
 from app import config as config_file
 from app.auth import keyring
-from app.caller import Wish, ask, explained, saved
+from app.caller import Wish, ask, explained, named, saved
 from app.doctor import doctor
 from app.ledger.database import refuse_unready
 from app.main import create_app
@@ -34,24 +35,42 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="An OpenAI-compatible gateway for images.",
 )
 cli.add_typer(admin_cli.db, name="db")
 cli.add_typer(admin_cli.keys, name="keys")
 cli.command()(admin_cli.usage)
 cli.command()(doctor)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"pinhole {version('pinhole')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+]
 Model = Annotated[str | None, typer.Option(help="Model name; the default model when left out.")]
 Size = Annotated[str | None, typer.Option(help="1024x1024, 16:9 or auto.")]
 Quality = Annotated[str | None, typer.Option(help="auto, low, medium, high, xhigh, max, standard, hd or 4k.")]
 Count = Annotated[int, typer.Option("--n", min=1, max=10, help="How many images.")]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same picture, where the model has seeds.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="File to write; several images get -1, -2, ...")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="File to write, .png, .jpg or .webp; several images get -1, -2, ... [image.*]"),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any other parameter, NAME=VALUE; may be repeated.")]
 Url = Annotated[str | None, typer.Option(envvar="PINHOLE_URL", help="A running gateway; in this process when unset.")]
 Key = Annotated[str | None, typer.Option(envvar="PINHOLE_KEY", help="Your caller key.", show_default=False)]
 Force = Annotated[bool, typer.Option("--edit", help="Explain an edit of --image files.")]
 Images = Annotated[list[Path] | None, typer.Option("--image", exists=True, dir_okay=False, help="Input image.")]
 Mask = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="PNG, transparent where to edit.")]
+
+
+@cli.callback()
+def program(*, _: Version = False) -> None:
+    """An OpenAI-compatible gateway for images."""
 
 
 @cli.command()
@@ -164,7 +183,7 @@ def explain(
 def generate(
     prompt: str,
     *,
-    out: Out = Path("image.png"),
+    out: Out = None,
     model: Model = None,
     size: Size = None,
     quality: Quality = None,
@@ -184,7 +203,7 @@ def edit(
     image: Images,
     *,
     mask: Mask = None,
-    out: Out = Path("image.png"),
+    out: Out = None,
     model: Model = None,
     size: Size = None,
     quality: Quality = None,
@@ -199,11 +218,12 @@ def edit(
     _make(Wish(fields=fields, images=tuple(image or ()), mask=mask, url=url, key=key), out)
 
 
-def _make(wish: Wish, out: Path) -> None:
+def _make(wish: Wish, out: Path | None) -> None:
+    out = out or Path("image")
     with _plain_errors():
         if out.is_dir() or not out.parent.is_dir():
             raise SettingsError(f"{out} cannot be written: no image was asked for.")
-        answer = ask(wish, progress=sys.stderr.isatty())
+        answer = ask(named(wish, out), progress=sys.stderr.isatty())
         for line in saved(answer, out):
             typer.echo(line)
 

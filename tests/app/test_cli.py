@@ -58,6 +58,31 @@ def test_generate_writes_its_pictures(pinhole: Any, tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("model", "out", "written"),
+    [
+        ("gpt-image-2", ("-o", "a.jpg"), "a.jpg"),
+        ("gemini-3-pro-image", ("-o", "a.png"), "a.png"),
+        ("gemini-3-pro-image", ("-o", "a"), "a.jpg"),
+        ("gemini-3-pro-image", (), "image.jpg"),
+        ("gpt-image-2", (), "image.png"),
+    ],
+)
+def test_a_files_name_tells_its_format(
+    pinhole: Any, tmp_path: Path, model: str, out: tuple[str, ...], written: str
+) -> None:
+    """A name that was given is kept to; a name without a suffix, or none at all, takes what the model makes."""
+    done = pinhole("generate", "a", "--model", model, *out)
+
+    assert done.returncode == 0, done.stderr
+    assert inspect((tmp_path / written).read_bytes()).format.suffix == written.rpartition(".")[2]
+
+
+def test_the_version_is_told(pinhole: Any) -> None:
+    """For whoever reports a mistake."""
+    assert re.fullmatch(r"pinhole \d+\.\d+\.\d+\n", pinhole("--version").stdout)
+
+
 def test_other_parameters_are_set_by_name(pinhole: Any, tmp_path: Path) -> None:
     """`--set` takes JSON values and words alike."""
     more = ("--set", "output_format=jpeg", "--set", "output_compression=50", "--size", "64x64")
@@ -135,6 +160,7 @@ def letters(text: str) -> str:
         (("generate", "a", "--size", "1x1", "--model", "dall-e-3"), {}, "1024x1024, 1792x1024, 1024x1792"),
         (("generate", "a", "--model", "absent"), {}, "'absent' does not exist. (404 model_not_found)"),
         (("generate", "a"), {"PINHOLE_SANDBOX": "false"}, "OPENAI_API_KEY"),
+        (("generate", "a"), {"PINHOLE_SANDBOX": "false"}, "--url, such as http://127.0.0.1:8080"),
         (("generate", "a", "--model", "sandbox/refuse"), {}, "moderation_blocked"),
         (("generate", "a", "--url", "http://127.0.0.1:1"), {}, "http://127.0.0.1:1 cannot be reached"),
         (("generate", "a", "--url", "nonsense"), {}, "nonsense cannot be reached"),
