@@ -161,8 +161,7 @@ class Account:
         found: dict[str, Any] = {"cost": 0} if state is State.FAILED else {}
         if answer is not None:
             found |= _given(answer)
-        return replace(
-            self._entry,
+        return self._entry.but(
             state=state,
             settled=self._clock.time(),
             upstream_request_id=next(iter(journal.upstream_request_ids), None),

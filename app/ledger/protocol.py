@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, Protocol
+from operator import attrgetter
+from typing import Any, Final, Protocol
 
 
 class State(StrEnum):
@@ -53,6 +54,14 @@ class Entry:
     idempotency: str = ""
     tasks: str | None = None
     instance: str = ""
+
+    def but(self, **changes: Any) -> Entry:
+        """As `dataclasses.replace`, which looks at each field of the class first."""
+        return Entry(**(dict(zip(_NAMES, _values(self), strict=True)) | changes))
+
+
+_NAMES: Final = tuple(each.name for each in fields(Entry))
+_values: Final = attrgetter(*_NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

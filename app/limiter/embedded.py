@@ -26,6 +26,7 @@ DAY: Final = 86_400
 # A bucket is full to the millisecond: sums of fractions must not refuse the last of N.
 GRAIN: Final = 0.001
 BEARERS: Final = 20_000
+UNREAD: Final = -1.0
 
 
 class Moment:
@@ -60,6 +61,10 @@ class Bucket:
     def put(self, arrival: float, _: Moment) -> None:
         self._arrival = arrival
 
+    def ahead(self, now: float) -> float:
+        """Seconds that it lies ahead, looked at before."""
+        return self._arrival - now if self._arrival > now else 0.0
+
     def rests(self, at: Moment) -> bool:
         return self._arrival <= at.now
 
@@ -92,7 +97,9 @@ class Purse:
         self.spent: dict[int, float] = {}
 
     def look(self, more: float, limit: float, at: Moment) -> tuple[float, float]:
-        spent = self.spent.get(at.day, 0.0) + round(more)
+        if at.day not in self.spent:
+            return 0.0, UNREAD
+        spent = self.spent[at.day] + round(more)
         wait = max(1.0, (at.day + 1) * DAY - at.time) if spent > limit else 0.0  # a fallback's day may be over
         return spent, wait
 
@@ -169,24 +176,22 @@ class EmbeddedLimiter:
         at = Moment(self._clock, day)
         rules = self._rules(spend)
         if held is not None and held == spend:
+            _looked(self._steps(spend, rules, held), at)
             return Decision(allowed=True, standings=_standings(rules, at))
-        while (unread := _unread(rules, at.day)) is not None:
-            await self._read(unread, at.day)
+        while True:
+            taken, wait, worst = _looked(self._steps(spend, rules, held), at)
+            if worst is None or wait != UNREAD:
+                break
+            await self._read(worst, at.day)
             rules = self._rules(spend)
-        # From here to the end nothing waits, so that no other request comes between the question and the taking.
-        longest, worst, taken = 0.0, None, []
-        for rule, more in self._steps(spend, rules, held):
-            value, wait = rule.cell.look(more, rule.limit, at)
-            taken.append((rule.cell, value))
-            if more > 0 and wait > longest:
-                longest, worst = wait, rule
+        # From the last look to the end nothing waits, so that no other request comes between it and the taking.
         if worst is not None:
             return Decision(
                 allowed=False,
                 standings=_standings(rules, at),
                 refused_scope=worst.scope,
                 refused_unit=worst.unit,
-                retry_after=longest,
+                retry_after=wait,
             )
         for cell, value in taken:
             cell.put(value, at)
@@ -218,7 +223,7 @@ class EmbeddedLimiter:
 
     async def _read(self, rule: Rule, day: int) -> None:
         """The day's sum of a scope, which is not known here, from the ledger."""
-        assert isinstance(rule.cell, Purse)  # noqa: S101 - what _unread finds
+        assert isinstance(rule.cell, Purse)  # noqa: S101 - what is read is a budget
         found = await self._ledger(rule.scope, day * DAY)
         rule.cell.spent.setdefault(day, found)  # another request may have read it meanwhile
         for old in [known for known in rule.cell.spent if known < day - 1]:
@@ -248,16 +253,27 @@ class EmbeddedLimiter:
         return found
 
 
-def _unread(rules: list[Rule], day: int) -> Rule | None:
-    """A budget of which nobody knows what is spent of it."""
-    return next((rule for rule in rules if isinstance(rule.cell, Purse) and day not in rule.cell.spent), None)
+def _looked(steps: list[tuple[Rule, float]], at: Moment) -> tuple[list[tuple[Cell, float]], float, Rule | None]:
+    """What each cell would hold, the longest wait until all of them may, and whose that is.
+
+    UNREAD is the wait for a budget of which nobody knows here what is spent.
+    """
+    taken: list[tuple[Cell, float]] = []
+    longest, worst = 0.0, None
+    for rule, more in steps:
+        value, wait = rule.cell.look(more, rule.limit, at)
+        if wait == UNREAD:
+            return taken, UNREAD, rule
+        taken.append((rule.cell, value))
+        if more > 0 and wait > longest:
+            longest, worst = wait, rule
+    return taken, longest, worst
 
 
 def _standings(rules: list[Rule], at: Moment) -> tuple[Standing, ...]:
     found = []
     for rule in rules:
         if isinstance(rule.cell, Bucket):
-            limit = rule.limit
-            ahead = rule.cell.look(0.0, limit, at)[0] - at.now
+            ahead, limit = rule.cell.ahead(at.now), rule.limit
             found.append(Standing(rule.unit, limit, max(0.0, limit * (1 - ahead / MINUTE)), ahead))
     return tuple(found)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from app.config import Limits
 
@@ -135,8 +135,7 @@ def settling(spend: Spend, used: Used) -> list[Step]:
     return [Step(scope, unit, limit, final[unit], held) for scope, unit, limit, held in spend.checks()]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where one limit stands: `reset` is seconds until it is full again."""
 
     unit: Unit
