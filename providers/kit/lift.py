@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,10 +16,10 @@ from typing import Any, Final
 
 from pybase64 import b64decode
 
+from providers.kit.strict import MalformedJSON, parsed
 from providers.kit.tokens import token
 
 THRESHOLD: Final = 1024
-MAX_DEPTH: Final = 64
 TEXT_LIMIT: Final = 8 << 20
 
 _BLOCK: Final = 128 << 10  # digits decoded at once in a check: 96 KiB of output stay in the cache
@@ -84,11 +83,10 @@ class Lifted:
 
     def check(self) -> None:
         """Raise LiftError unless `decode` would succeed, without keeping the decoded bytes."""
-        for start in range(0, len(self.base64), _BLOCK):
-            block = self.base64[start : start + _BLOCK]
-            is_last = start + _BLOCK >= len(self.base64)
-            if len(_decode(block)) != len(block) // 4 * 3 and not is_last:
-                raise LiftError("not valid base64")
+        length = len(self.base64)
+        blocks = range(0, length, _BLOCK)
+        if not all(_is_sound(self.base64[at : at + _BLOCK], is_last=at + _BLOCK >= length) for at in blocks):
+            raise LiftError("not valid base64")
 
 
 def lift(body: bytes | bytearray | memoryview, *, threshold: int = THRESHOLD, text_limit: int = TEXT_LIMIT) -> Any:
@@ -104,8 +102,8 @@ def lift(body: bytes | bytearray | memoryview, *, threshold: int = THRESHOLD, te
     handles: dict[str, Lifted] = {}
     pieces: list[memoryview | bytes] = []
     end = 0
-    for start, stop in _spans(_searchable(view), len(view), threshold):
-        handle = _read(view, start, stop)
+    for start, stop, digits in _spans(view, threshold):
+        handle = _read(view, start, stop, digits)
         if handle is not None:
             prefix = prefix or f"lifted-{token()}-"  # no sender can know it
             name = f"{prefix}{len(handles)}"
@@ -115,10 +113,10 @@ def lift(body: bytes | bytearray | memoryview, *, threshold: int = THRESHOLD, te
     pieces.append(view[end:])
     if sum(map(len, pieces)) > text_limit:
         raise LiftError(f"more than {text_limit} bytes of JSON besides valid base64 strings")
-    rest = b"".join(pieces)
-    document = _parse(rest)
-    if rest.count(b"[") + rest.count(b"{") > MAX_DEPTH:
-        _measure(document, 0)
+    try:
+        document = parsed(b"".join(pieces))
+    except MalformedJSON as error:
+        raise LiftError(f"malformed JSON: {error}") from None
     return _place(document, handles) if handles else document
 
 
@@ -128,9 +126,9 @@ class _Window:
     def __init__(self, view: memoryview) -> None:
         self._view = view
 
-    def find(self, needle: bytes, start: int) -> int:
-        for base in range(start, len(self._view), _WINDOW):
-            found = bytes(self._view[base : base + _WINDOW]).find(needle)
+    def find(self, needle: bytes, start: int, stop: int) -> int:
+        for base in range(start, min(stop, len(self._view)), _WINDOW):
+            found = bytes(self._view[base : min(stop, base + _WINDOW)]).find(needle)
             if found >= 0:
                 return base + found
         return -1
@@ -147,30 +145,56 @@ def _searchable(view: memoryview) -> bytes | bytearray | _Window:
     return _Window(view)
 
 
-def _spans(body: bytes | bytearray | _Window, length: int, threshold: int) -> Iterator[tuple[int, int]]:
-    """Every stretch of at least `threshold` bytes between two neighbouring quotes, escaped ones included."""
-    start = body.find(_QUOTE, 0) + 1
+def _spans(view: memoryview, threshold: int) -> Iterator[tuple[int, int, Lifted | None]]:
+    """Every stretch of at least `threshold` bytes between two neighbouring quotes, escaped ones included.
+
+    With its handle when it is base64.
+    """
+    body, length = _searchable(view), len(view)
+    start = body.find(_QUOTE, 0, length) + 1
     while start and start + threshold < length:
         inside = body.rfind(_QUOTE, start, start + threshold)
         if inside < 0:
-            stop = body.find(_QUOTE, start + threshold)
+            stop, digits = _stretch(body, view, start)
             if stop >= 0:
-                yield start, stop
+                yield start, stop, digits
             start = stop + 1
         else:
             start = inside + 1
 
 
-def _read(view: memoryview, start: int, stop: int) -> Lifted | None:
+def _stretch(body: bytes | bytearray | _Window, view: memoryview, start: int) -> tuple[int, Lifted | None]:
+    """Where the next quote is, -1 for nowhere; with the handle of what lies before it when that is base64.
+
+    Block by block, so that each is searched and decoded while it is in the cache.
+    """
+    before = _split(view[start : start + _DATA_URL_MAX])
+    first = at = start + len(before.prefix)
+    stop = -1
+    while stop < 0 and at < len(view):
+        stop = body.find(_QUOTE, at, at + _BLOCK + 1)
+        if not _is_sound(view[at : at + _BLOCK if stop < 0 else stop], is_last=stop >= 0):
+            return stop if stop >= 0 else body.find(_QUOTE, at, len(view)), None
+        at += _BLOCK
+    return stop, Lifted(view[first:stop], before.media_type, before.prefix) if stop >= 0 else None
+
+
+def _is_sound(block: memoryview, *, is_last: bool) -> bool:
+    """Whether it is base64, padded at the end of the last block only."""
+    try:
+        return len(_decode(block)) == len(block) // 4 * 3 or is_last
+    except LiftError:
+        return False
+
+
+def _read(view: memoryview, start: int, stop: int, digits: Lifted | None) -> Lifted | None:
     """The handle of a stretch, or None when it is no base64, not a whole string, or a key."""
-    content = view[start:stop]
-    handle = _sound(content)
-    if handle is None:
-        plain = _unescape(content)
-        handle = _sound(memoryview(plain)) if plain else None
-    if handle is None or _is_escaped(view, start - 1) or _COLON.match(view, stop + 1):
+    if digits is None:
+        plain = _unescape(view[start:stop])
+        digits = _sound(memoryview(plain)) if plain else None
+    if digits is None or _is_escaped(view, start - 1) or _COLON.match(view, stop + 1):
         return None
-    return handle
+    return digits
 
 
 def _sound(content: memoryview) -> Lifted | None:
@@ -225,51 +249,6 @@ def _decode(digits: memoryview) -> bytes:
         return b64decode(bytes(digits) + b"=" * missing if missing else digits, validate=True)
     except binascii.Error:
         raise LiftError("not valid base64") from None
-
-
-def _parse(rest: bytes) -> Any:
-    try:
-        return _DECODER.decode(rest.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise LiftError("malformed JSON: not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise LiftError(f"malformed JSON: {error.msg}") from None
-    except RecursionError:
-        raise LiftError(f"JSON nested deeper than {MAX_DEPTH} levels") from None
-    except LiftError:
-        raise
-    except ValueError:
-        raise LiftError("malformed JSON: a number has too many digits") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise LiftError("malformed JSON: an object has the same key twice")
-    return members
-
-
-def _constant(name: str) -> Any:
-    raise LiftError(f"malformed JSON: {name} is not a number")
-
-
-def _float(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise LiftError("malformed JSON: a number is out of range")
-    return number
-
-
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
-
-
-def _measure(node: Any, depth: int) -> None:
-    """Raise LiftError for a document that is too deep."""
-    if isinstance(node, dict | list):
-        if depth == MAX_DEPTH:
-            raise LiftError(f"JSON nested deeper than {MAX_DEPTH} levels")
-        for value in node.values() if isinstance(node, dict) else node:
-            _measure(value, depth + 1)
 
 
 def _place(node: Any, handles: dict[str, Lifted]) -> Any:

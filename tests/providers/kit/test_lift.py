@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from providers.kit.lift import MAX_DEPTH, Lifted, LiftError, lift
+from providers.kit.lift import Lifted, LiftError, lift
+from providers.kit.strict import MAX_DEPTH
 
 IMAGE = bytes(i * i * 31 % 251 for i in range(5000))
 TEXT = base64.b64encode(IMAGE).decode()
@@ -288,3 +289,17 @@ def test_lifting_is_several_times_as_fast_as_parsing() -> None:
         return min(times)
 
     assert best(lift) * 4 < best(json.loads)
+
+
+@pytest.mark.parametrize("digits", [128 << 10, (128 << 10) - 4, (128 << 10) + 4, (256 << 10) - 4, 256 << 10])
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_an_image_is_checked_across_blocks(digits: int, prefix: str) -> None:
+    """Padding stands at the end of the whole alone, wherever the blocks of the check end."""
+    whole = base64.b64encode(bytes(digits // 4 * 3 - 2))
+    assert len(whole) == digits
+    assert whole.endswith(b"==")
+    found = lift(b'{"a":"' + prefix.encode() + whole + b'"}')["a"]
+    assert isinstance(found, Lifted)
+    assert bytes(found.base64) == whole
+    for wrong in (whole + b"AAAA", whole[:-4] + b"=AAA", whole[:1000] + b"!" + whole[1001:], b"-" + whole[1:]):
+        assert isinstance(lift(b'{"a":"' + prefix.encode() + wrong + b'"}')["a"], str)
