@@ -28,6 +28,7 @@ from providers.core.provider import Completed, Partial
 from providers.kit.client import Client
 from providers.kit.clock import Clock
 from providers.kit.fanout import fan_out
+from providers.kit.mask import check
 from providers.kit.prepare import Prepared, prepared
 
 
@@ -146,6 +147,8 @@ class Pipeline:
 
     async def _prepare(self, planned: Plan) -> Prepared:
         """The calls, with input images re-encoded where the plan says so; mostly there is nothing to do."""
+        if planned.composite:  # what cannot be put back at the end is refused before it is paid for
+            await anyio.to_thread.run_sync(check, planned.calls[0].images[0].data)
         if not planned.fits:
             return Prepared(planned.calls)
         return await anyio.to_thread.run_sync(prepared, planned.calls, planned.fits)

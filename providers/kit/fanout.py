@@ -58,5 +58,10 @@ def merged(results: Sequence[Completed | UpstreamFailure]) -> Completed:
 
 
 def _most_telling(failures: Sequence[UpstreamFailure]) -> UpstreamFailure:
-    """A refusal tells the caller most; then whatever may have cost money, which must not be repeated."""
-    return max(failures, key=lambda error: (isinstance(error, Refused), error.billed))
+    """A refusal tells the caller most; then whatever may have cost money.
+
+    Whichever it is, it stands for all: where one call may have been billed, the request must not be repeated.
+    """
+    told = max(failures, key=lambda error: (isinstance(error, Refused), error.billed))
+    told.billed = any(error.billed for error in failures)
+    return told

@@ -42,6 +42,11 @@ def has_hole(mask_png: bytes | memoryview) -> bool:
     return _transparent(_asked(mask_png, "mask"))
 
 
+def check(original: bytes | memoryview) -> None:
+    """That `composite` will be able to take this for its original. Raises InvalidRequest."""
+    _asked(original, "image")
+
+
 def composite(original: bytes | memoryview, edited: bytes | memoryview, mask: bytes | memoryview) -> bytes:
     """The original as PNG, upright, with `edited` where the mask is transparent and a blend where it is partly so.
 

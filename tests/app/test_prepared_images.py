@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from app.ledger import State
+from tests.app.test_bad_images import bomb
 from tests.app.wire import EDIT, Piece, Reply, form
 from tests.gateway import Gateway, running
+from tests.upstreams.gemini import KEY, GeminiServer
 from tests.upstreams.images import jpeg, mask_png, pixels, png
 from tests.upstreams.multipart import Part, parse
 from tests.upstreams.openai import OpenAIStandIn
@@ -96,6 +99,22 @@ def test_dall_e_2_gets_an_alpha_channel(gateway: Gateway, server: OpenAIStandIn)
     assert own.status == 200
     assert "image" not in own.headers.get(CHANGED, "")
     assert sent_parts(server)[-1].data == png(64, 64, alpha=90)
+
+
+def test_what_cannot_be_put_back_is_not_edited(tmp_path: Path) -> None:
+    """A picture of sound structure that cannot be decoded is refused before an emulated edit is paid for."""
+    broken = bomb(64, 64)
+    with (
+        GeminiServer() as server,
+        running(tmp_path, {"GEMINI_API_KEY": KEY, "GEMINI_BASE_URL": server.url}) as gateway,
+    ):
+        mask = Piece("mask", mask_png(64, 64, (0, 0, 32, 32)), "m.png")
+        answer = edited(gateway, broken, mask, model="gemini-3-pro-image")
+        row = gateway.ledger.entries[-1]
+
+    assert (answer.status, answer.error["param"]) == (400, "image")
+    assert (len(server.exchanges), server.paid) == (0, 0)
+    assert (row.state, row.cost) == (State.FAILED, 0)
 
 
 def test_a_mask_of_one_transparent_colour_is_a_mask(gateway: Gateway, server: OpenAIStandIn) -> None:

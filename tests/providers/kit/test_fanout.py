@@ -95,6 +95,15 @@ def test_when_all_fail_the_most_telling_error_is_raised(
         merged([kind("no") for kind in kinds])
 
 
+@pytest.mark.parametrize(("other", "billed"), [(UpstreamError, True), (UpstreamRateLimited, False)])
+def test_what_one_call_may_have_cost_the_request_may_have_cost(other: type[UpstreamFailure], billed: bool) -> None:
+    """A refusal that cost nothing does not hide a call beside it that may have been billed."""
+    with pytest.raises(Refused) as caught:
+        merged([Refused("no"), other("no")])
+
+    assert caught.value.billed is billed
+
+
 def test_usage_is_whole_or_absent() -> None:
     """Tokens of all calls are added; where one does not say, nobody does."""
     one, two = Usage(input_text=1, output_image=10), Usage(input_text=2, output_image=20)
