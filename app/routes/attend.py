@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -64,7 +63,7 @@ class Attendance:
             kept = await self._outcome(arrival, ticket, seat)
         except PinholeError as error:
             seat.leave(delivered=False)
-            raise _again(seat, error) from error
+            raise _again(seat, error) from None
         except BaseException:
             seat.leave(delivered=False)
             raise
@@ -84,7 +83,7 @@ class Attendance:
             kept = None if seat.run.own and seat.run.running else await self._looked(seat, record)
         except PinholeError as error:
             seat.leave(delivered=False)
-            raise _again(seat, error) from error
+            raise _again(seat, error) from None
         except BaseException:
             seat.leave(delivered=False)
             raise
@@ -140,7 +139,7 @@ class Attendance:
             first = await _first(arrival, source)
         except PinholeError as error:
             seat.leave(delivered=False)
-            raise _again(seat, error) from error
+            raise _again(seat, error) from None
         except BaseException:
             seat.leave(delivered=False)
             raise
@@ -189,12 +188,10 @@ async def _first(arrival: Arrival, source: AsyncGenerator[list[Buffer]]) -> list
 
 
 def _again(seat: Seat, error: PinholeError) -> PinholeError:
-    """The error, and for a repeat a copy that says so."""
-    if not seat.replayed:
-        return error
-    again = copy.copy(error)
-    again.__dict__["replayed"] = True
-    return again
+    """The error, which is this caller's own; for a repeat it says so."""
+    if seat.replayed:
+        error.__dict__["replayed"] = True
+    return error
 
 
 def _told(seat: Seat, kept: Kept) -> Buffers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from traceback import clear_frames
 from typing import Any, Final
 
 from app import errors
@@ -40,6 +41,20 @@ def unknown() -> UpstreamError:
 def billed(error: PinholeError) -> bool:
     """Whether a repeat must get this failure instead of a new call."""
     return errors.billed(error)
+
+
+def again(error: PinholeError) -> PinholeError:
+    """A copy that can be raised by itself: the way that it comes is its own."""
+    kind = type(error)
+    copied = kind.__new__(kind, *error.args)
+    vars(copied).update(vars(error))
+    return copied
+
+
+def bare(error: PinholeError) -> PinholeError:
+    """A copy to keep. The way that the error came is cleared: what lay on it, images too, goes now."""
+    clear_frames(error.__traceback__)
+    return again(error)
 
 
 def written(error: PinholeError) -> str:

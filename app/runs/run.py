@@ -53,7 +53,7 @@ class Run:
         """Its answer. Raises its error."""
         if self.answer is not None:
             return self.answer
-        raise self.crash or self.error or failures.unknown()
+        raise self.crash or (failures.again(self.error) if self.error else failures.unknown())
 
     def tell(self, sketch: Sketch | None) -> None:
         """Give a partial image to whoever listens; None is the end."""

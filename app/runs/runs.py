@@ -129,7 +129,7 @@ class Runs:
         try:
             run.answer = Kept.of(await source(run))
         except PinholeError as error:
-            run.error = error
+            run.error = failures.bare(error)
         except asyncio.CancelledError:  # a drain was too short: to the index it is the run of a gateway that ended
             run.error = failures.unknown()
             run.end()
@@ -209,7 +209,7 @@ class Runs:
                     record = await self._index.get(run.record.id)
             run.answer = await self._brought(record)
         except PinholeError as error:
-            run.error = error
+            run.error = failures.bare(error)
         finally:
             run.end()
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections import Counter
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from app.main import create_app
 from app.settings import load
+from providers.core.types import InputImage
+from tests.gateway import running
+from tests.matrix.vendors import VENDORS
+from tests.upstreams.images import png
 
 BODY = {"model": "gpt-image-2", "prompt": "a kite", "size": "1024x1024", "response_format": "b64_json"}
 
@@ -36,3 +42,30 @@ async def test_a_request_leaves_no_circle(data_dir: Path) -> None:
             gc.garbage.clear()
 
     assert {kind: count for kind, count in kinds.items() if kind.startswith(("app.", "providers."))} == {}
+
+
+@pytest.mark.parametrize("word", ["", "BOOM", "FORBIDDEN", "TRUNCATE"])
+def test_uploads_go_with_their_request(tmp_path: Path, word: str) -> None:
+    """However an edit ends, its input image goes without the collector, also where repeats may get its failure."""
+    vendor = next(each for each in VENDORS if each.name == "openai")
+    with (
+        vendor.make() as server,
+        running(tmp_path, vendor.environ(server)) as gateway,
+        httpx2.Client(base_url=gateway.v1, timeout=60) as client,
+    ):
+        before = {id(image) for image in _inputs()}
+        gc.disable()
+        try:
+            form = {"model": vendor.edits, "prompt": f"a kite {word}"}
+            client.post("/images/edits", data=form, files={"image": ("photo.png", png(1024, 1024), "image/png")})
+            until = time.monotonic() + 10
+            while (left := {id(image) for image in _inputs()} - before) and time.monotonic() < until:
+                time.sleep(0.05)
+        finally:
+            gc.enable()
+
+    assert left == set()
+
+
+def _inputs() -> list[InputImage]:
+    return [one for one in gc.get_objects() if isinstance(one, InputImage)]
