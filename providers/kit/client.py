@@ -227,9 +227,9 @@ class Client:
 
 
 async def _composed(provider: Provider, call: Call) -> HTTPRequest:
-    """The adapter's request; one with images may decode pixels (a mask, a turned photo), so off the loop."""
-    if not call.images:
-        return provider.request(call)
+    """The adapter's request, off the loop where pixels may be decoded for it."""
+    if call.mask is None and all(image.orientation == 1 and not image.has_alpha for image in call.images):
+        return provider.request(call)  # no adapter has a reason: nothing to lay over, to turn or to flatten
     return await anyio.to_thread.run_sync(provider.request, call)
 
 
