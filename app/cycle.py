@@ -9,13 +9,13 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n")
+_LINES: Final = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
 _EMPTY: Final = frozenset({204, 304})
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
 
 class Cycle(RequestResponseCycle):
-    """The body stays in the pieces in which it came; each line of a head is checked once, names in lower case."""
+    """The body stays in the pieces in which it came; a head is checked as a whole, its names in lower case."""
 
     pieces: deque[bytes]
     held: int
@@ -61,22 +61,20 @@ class Cycle(RequestResponseCycle):
 
     def _head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The head, and what it says of the body. Raises RuntimeError for a header that is none."""
-        lines = [STATUS_LINE[status]]
-        closing = False
-        for name, value in (*self.default_headers, *headers):
-            line = name + b": " + value + b"\r\n"
-            if not _LINE.fullmatch(line):
-                raise RuntimeError("a header is malformed")
-            lines.append(line)
+        told = (*self.default_headers, *headers)
+        lines = b"".join([b"%b: %b\r\n" % (name, value) for name, value in told])
+        if not _LINES.fullmatch(lines) or lines.count(b"\n") != len(told):
+            raise RuntimeError("a header is malformed")
+        closing, more = False, b"\r\n"
+        for name, value in told:
             if name in _FRAMING:
                 closing = self._framed(name, value.lower()) or closing
         if not self.keep_alive and not closing:
-            lines.append(b"connection: close\r\n")
+            more = b"connection: close\r\n\r\n"
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in _EMPTY:
             self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines)
+            more = b"transfer-encoding: chunked\r\n" + more
+        return STATUS_LINE[status] + lines + more
 
     def _framed(self, name: bytes, value: bytes) -> bool:
         """How long the body is, and whether the connection ends behind it (True when a header says that)."""

@@ -27,9 +27,9 @@ class Buffers(Response):
 
     def __init__(self, buffers: list[Buffer], headers: Mapping[str, str], done: Done) -> None:
         length = sum(map(len, buffers))
-        super().__init__(
-            headers={**headers, "content-type": "application/json", "content-length": str(length)},
-        )
+        told = {**headers, "content-type": "application/json", "content-length": str(length)}
+        self.status_code, self.background, self.body = 200, None, b""
+        self.raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
         self._buffers = [b"".join(buffers)] if length <= JOINED else buffers
         self._done = done
 
