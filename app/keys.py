@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hmac
+import math
 import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -26,6 +28,14 @@ BELIEVED_SECONDS: Final = 0.8
 REMEMBERED: Final = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A key's row as it was read, and the caller that it makes: one and the same until the row is another."""
+
+    row: dict[str, Any]
+    caller: Caller
+
+
 class Keys:
     """The keys of the ledger's database. The first secret hashes new keys, all of them verify."""
 
@@ -33,7 +43,7 @@ class Keys:
         self._engine = engine
         self._peppers = peppers
         self._clock = clock
-        self._read: dict[str, tuple[float, dict[str, Any] | None]] = {}
+        self._read: dict[str, tuple[float, Known | None]] = {}
 
     async def create(self, fields: KeyFields) -> dict[str, Any]:
         """A new key with its secret, the only time it is shown."""
@@ -68,29 +78,31 @@ class Keys:
     async def find(self, key: str) -> Caller | None:
         """The caller of a key, or None; found by the id inside, compared in constant time."""
         match = FORM.fullmatch(key)
-        row = await self._row(match[1]) if match else None
-        if row is None or row["revoked"] is not None:
+        known = await self._known(match[1]) if match else None
+        if known is None or known.row["revoked"] is not None:
             return None
-        if not any(hmac.compare_digest(row["hash"], self._hash(pepper, key)) for pepper in self._peppers):
+        if not any(hmac.compare_digest(known.row["hash"], self._hash(pepper, key)) for pepper in self._peppers):
             return None
-        return of_fields(row["id"], KeyFields.model_validate(row["fields"]))
+        return known.caller
 
     async def close(self) -> None:
         """Let go of the database."""
         await self._engine.dispose()
 
-    async def _row(self, key_id: str) -> dict[str, Any] | None:
+    async def _known(self, key_id: str) -> Known | None:
         now = self._clock.now()
-        known = self._read.get(key_id)
-        if known is not None and now - known[0] < BELIEVED_SECONDS:
-            return known[1]
+        at, known = self._read.get(key_id, (-math.inf, None))
+        if now - at < BELIEVED_SECONDS:
+            return known
         async with self._reached(), self._engine.connect() as connection:
             found = (await connection.execute(select(keys).where(keys.c.id == key_id))).first()
         row = dict(found._mapping) if found else None  # noqa: SLF001 - SQLAlchemy's public name
         if len(self._read) >= REMEMBERED:
             self._read.clear()
-        self._read[key_id] = (now, row)
-        return row
+        if row is None or known is None or known.row != row:
+            known = None if row is None else Known(row, of_fields(key_id, KeyFields.model_validate(row["fields"])))
+        self._read[key_id] = (now, known)
+        return known
 
     @asynccontextmanager
     async def _reached(self) -> AsyncIterator[None]:

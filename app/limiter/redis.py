@@ -174,7 +174,7 @@ class RedisLimiter:
 
     def _bearer(self, scope: Scope) -> Bearer:
         known = self._known.get(scope.key)
-        if known is None or known.scope.limits is not scope.limits:
+        if known is None or known.scope.in_force != scope.in_force:
             if len(self._known) >= BEARERS:  # end users have names without end
                 self._known.clear()
             known = self._known[scope.key] = _bearer(scope)
