@@ -5,18 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.ledger.tables import metadata
 from app.ledger.writer import prepared
 from app.settings import Settings, SettingsError
 
 SCRIPTS: Final = Path(__file__).with_name("migrations")
+VERSION: Final = "alembic_version"
 ANSWER_SECONDS: Final = 10.0
 DRIVERS: Final = {
     "sqlite": "sqlite+aiosqlite",
@@ -60,19 +58,41 @@ async def upgrade(found: AsyncEngine) -> None:
 
 async def prepare(found: AsyncEngine) -> None:
     """SQLite migrates itself; PostgreSQL that is behind stops the start. Raises SettingsError."""
-    if found.dialect.name == "sqlite":
-        await upgrade(found)
-        return
     current, newest = await revisions(found)
-    if current != newest:
+    if current == newest:
+        return
+    if found.dialect.name != "sqlite":
         raise SettingsError(f"The database is at revision {current}, not {newest}. Run: pinhole db upgrade")
+    async with found.begin() as connection:
+        await connection.run_sync(_made)
 
 
-async def revisions(found: AsyncEngine) -> tuple[str | None, str | None]:
+async def revisions(found: AsyncEngine) -> tuple[str | None, str]:
     """The revision that the database is at, and the newest."""
     async with found.connect() as connection:
-        current = await connection.run_sync(lambda plain: MigrationContext.configure(plain).get_current_revision())
-    return current, ScriptDirectory(str(SCRIPTS)).get_current_head()
+        return await connection.run_sync(_revision), newest()
+
+
+def newest() -> str:
+    """The newest revision; scripts are named by theirs."""
+    return max(path.stem for path in (SCRIPTS / "versions").glob("[0-9]*.py")).partition("_")[0]
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION):
+        return None
+    return connection.execute(text(f"SELECT version_num FROM {VERSION}")).scalar()  # noqa: S608 - a constant
+
+
+def _made(connection: Connection) -> None:
+    """SQLite: a new file gets the tables as they are, whatever way they came to be so; an old one migrates."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")  # several gateways may start on one file, and each may be killed
+    if inspect(connection).get_table_names():
+        _upgrade(connection)
+        return
+    metadata.create_all(connection)
+    connection.exec_driver_sql(f"CREATE TABLE {VERSION} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    connection.execute(text(f"INSERT INTO {VERSION} VALUES (:newest)"), {"newest": newest()})  # noqa: S608 - as above
 
 
 async def refuse_unready(settings: Settings) -> None:
@@ -87,7 +107,6 @@ async def refuse_unready(settings: Settings) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(SCRIPTS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    from app.ledger.revisions import migrate  # noqa: PLC0415 - most starts do without Alembic
+
+    migrate(connection, str(SCRIPTS))

@@ -12,14 +12,20 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import KeyFields
 from app.errors import BadInput, NotFound, Overloaded
 from app.keys import Keys
 from app.ledger import Entry, Ledger, MemoryLedger, State
-from app.ledger.database import engine, prepare, upgrade
+from app.ledger.database import SCRIPTS, engine, prepare, revisions, upgrade
 from app.ledger.sql import SQLLedger
 from app.ledger.tables import instances
 from app.settings import SettingsError, load
@@ -217,6 +223,50 @@ async def _upgraded(folder: Path) -> None:
     found = engine(load({"PINHOLE_DATA_DIR": str(folder)}))
     await upgrade(found)
     await found.dispose()
+
+
+async def test_a_new_file_is_what_the_migrations_make(tmp_path: Path) -> None:
+    """Tables, columns, indexes and revision are the same; a file of an older release is brought there."""
+    found = []
+    for name, bring in (("new", prepare), ("migrated", upgrade), ("old", _of_before)):
+        database = engine(load({"PINHOLE_DATA_DIR": str(tmp_path / name)}))
+        await bring(database)
+        await prepare(database)
+        assert (await revisions(database))[0] == ScriptDirectory(str(SCRIPTS)).get_current_head()
+        async with database.connect() as connection:
+            found.append(await connection.run_sync(_schema))
+        await database.dispose()
+
+    assert found[0] == found[1] == found[2]
+
+
+async def _of_before(database: AsyncEngine) -> None:
+    """The first revision."""
+
+    def first(connection: Connection) -> None:
+        config = AlembicConfig()
+        config.set_main_option("script_location", str(SCRIPTS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+
+    async with database.begin() as connection:
+        await connection.run_sync(first)
+
+
+def _schema(connection: Connection) -> dict[str, object]:
+    seen = inspect(connection)
+    return {
+        table: (
+            sorted((c["name"], str(c["type"]), c["nullable"], c["default"]) for c in seen.get_columns(table)),
+            seen.get_pk_constraint(table)["constrained_columns"],
+            sorted((i["name"], i["column_names"], *_options(i)) for i in seen.get_indexes(table)),
+        )
+        for table in seen.get_table_names()
+    }
+
+
+def _options(index: Any) -> list[tuple[str, str]]:
+    return [(name, str(value)) for name, value in index.get("dialect_options", {}).items()]
 
 
 async def test_postgres_that_is_behind_refuses_to_start(database_url: str, tmp_path: Path) -> None:
