@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from providers.kit.lift import lift
-from providers.kit.room import SMALL, STEP, Body, Memory, Spool, cool
+from providers.kit.room import SMALL, STEP, Body, Memory, Spool, cool, portions
 
 MIB = 2**20
 
@@ -139,6 +139,18 @@ def test_lift_reads_a_spooled_body(tmp_path: Path) -> None:
     cool(whole)
     assert bytes(document["b64_json"].base64) == digits
     assert document["n"] == 1
+
+
+def test_only_a_spooled_body_is_sent_in_slices(tmp_path: Path) -> None:
+    """What lies in memory goes out as it is; of a file one slice at a time is in memory, and all bytes are there."""
+    data = bytes(range(256)) * 4096
+    for limit, slices in ((2 * MIB, 1), (0, 4)):
+        with Spool(Counted(limit), tmp_path, lambda _: None).body() as body:
+            body.write(data)
+            whole = body.whole()
+        found = [bytes(piece) for piece in portions(whole, MIB // 4)]
+        assert len(found) == slices
+        assert b"".join(found) == data
 
 
 def test_memory_is_the_default_room() -> None:

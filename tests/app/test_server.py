@@ -1,0 +1,71 @@
+"""Writes to a caller travel together: few system calls and packets, in order, and never two large ones held."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from app.server import SMALL, Corked
+
+LARGE = memoryview(bytes(SMALL + 1))
+
+
+class Wire:
+    """A transport that keeps what it was given, call by call."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+        self.closed = False
+
+    def writelines(self, pieces: list[Any]) -> None:
+        """As asyncio's."""
+        self.calls.append([len(piece) for piece in pieces])
+
+    def is_closing(self) -> bool:
+        """As asyncio's."""
+        return self.closed
+
+    def close(self) -> None:
+        """As asyncio's."""
+        self.closed = True
+
+
+@pytest.fixture
+async def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+async def corked(wire: Wire) -> Corked:
+    return Corked(cast("asyncio.Transport", wire), lambda: False)
+
+
+async def test_an_answer_goes_out_in_one_call(wire: Wire, corked: Corked) -> None:
+    """Head, prefix, image and end, written one after the other, are one call; an empty piece is none."""
+    for piece in (b"head", b"prefix", LARGE, b"", b"end"):
+        corked.write(piece)
+    assert wire.calls == []
+    await asyncio.sleep(0)
+    assert wire.calls == [[4, 6, len(LARGE), 3]]
+
+
+async def test_no_two_large_pieces_wait(wire: Wire, corked: Corked) -> None:
+    """The second large piece sends the first, so that the pages of a spooled body can go one by one."""
+    for piece in (b"head", LARGE, LARGE, LARGE, b"end"):
+        corked.write(piece)
+    assert wire.calls == [[4, len(LARGE)], [len(LARGE)]]
+    await asyncio.sleep(0)
+    assert wire.calls[2:] == [[len(LARGE), 3]]
+
+
+async def test_what_waits_goes_out_before_the_end(wire: Wire, corked: Corked) -> None:
+    """A close right after a write loses nothing, and nothing is written after it."""
+    corked.write(b"last")
+    corked.close()
+    assert wire.calls == [[4]]
+    assert wire.closed
+    corked.write(b"late")
+    await asyncio.sleep(0)
+    assert wire.calls == [[4]]
