@@ -83,8 +83,9 @@ def serve() -> None:
         app = create_app(settings, config)
         if settings.database_url:
             asyncio.run(refuse_unready(settings))
+    where = f"http://{settings.host}:{settings.port}"
     typer.echo(
-        f"Pinhole on http://{settings.host}:{settings.port}{' (sandbox)' if settings.sandbox else ''}", err=True
+        f"Pinhole on {where}{' (sandbox)' if settings.sandbox else ''}; {where}/docs tells what it does", err=True
     )
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop listens to it
     tune()

@@ -127,7 +127,7 @@ def install(app: FastAPI, telemetry: Telemetry) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.NOT_FOUND:
-            return respond(errors.NotFound(f"Nothing lives at {request.url.path[:200]}."))
+            return respond(errors.NotFound(f"Nothing lives at {request.url.path[:200]}; /docs tells what there is."))
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = (error.headers or {}).get("Allow", "")
             answer = respond(errors.MethodNotAllowed(f"{request.method} is not allowed here; use {allowed}."))

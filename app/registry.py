@@ -71,6 +71,9 @@ class Registry:
         self._names = dict(_names(self._specs, self._accounts))
         self._routes: dict[tuple[str, str], Route] = {}
         self._planner = Planner()
+        default = settings.default_model
+        if default is not None and self._find(default) is None:
+            raise SettingsError(f"PINHOLE_DEFAULT_MODEL is '{default[:100]}', which is no model.")
         for alias, target in self._aliases.items():
             if self._find(target) is None:
                 raise SettingsError(f"aliases: '{alias}' points to '{target}', which is no model.")

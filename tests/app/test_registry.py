@@ -170,6 +170,12 @@ def test_the_operators_default_is_taken_as_it_is() -> None:
     assert resolved(registry(env, "aliases: {studio: qwen-image}")).spec.id == "qwen-image"
 
 
+def test_an_operators_default_that_is_no_model_stops_the_start() -> None:
+    """A typing mistake is told at once, not to every caller that names no model."""
+    with pytest.raises(SettingsError, match="PINHOLE_DEFAULT_MODEL is 'gpt-imagine-2'"):
+        registry({**KEYS, "PINHOLE_DEFAULT_MODEL": "gpt-imagine-2"})
+
+
 def test_no_provider_at_all_says_what_to_set() -> None:
     """The very first thing that goes wrong on a new machine explains itself."""
     with pytest.raises(ModelNotFound, match="OPENAI_API_KEY, or PINHOLE_SANDBOX=true"):
