@@ -35,7 +35,6 @@ from providers.core.spec import ImageCount, Inputs, ModelSpec, Output, PromptLim
 from providers.core.types import AspectRatio, ImageFormat, Operation, ResponseFormat, Size
 from providers.kit.failures import class_for, failure, request_id, unreadable
 from providers.kit.lift import Lifted, LiftError, lift
-from providers.kit.upright import upright
 
 VENDOR: Final = "minimax"
 CHECKED: Final = date(2026, 11, 22)
@@ -66,7 +65,7 @@ _IMAGE_01: Final = ModelSpec(
     # The range of seeds is not documented; resellers give this one (2026-11-22).
     options={"seed": IntRange(0, 2**31 - 1), "prompt_extend": Flag(), "watermark": Flag()},
     # How many references are taken is said differently everywhere; one is always right (2026-11-22).
-    inputs=Inputs(count=1, max_bytes=9_999_999, formats=(ImageFormat.JPEG, ImageFormat.PNG)),
+    inputs=Inputs(count=1, max_bytes=9_999_999, formats=(ImageFormat.JPEG, ImageFormat.PNG), upright=True),
     output=Output(formats=(ImageFormat.JPEG,), native=ResponseFormat.B64_JSON),
     prices=Prices.flat(0.0035, source="billing tables of third parties, unconfirmed", checked=CHECKED),
     created=date(2025, 2, 28),
@@ -140,7 +139,7 @@ class MiniMax:
         }
         if call.images:
             first = call.images[0]
-            data_url = Inline(upright(first), prefix=f"data:{first.format.media_type};base64,")
+            data_url = Inline(first.data, prefix=f"data:{first.format.media_type};base64,")
             document["subject_reference"] = [{"type": "character", "image_file": data_url}]
         return HTTPRequest(method="POST", url="/v1/image_generation", body=JSON(document))
 

@@ -84,7 +84,8 @@ MODELS: Final = (
         source="Images, Provider-Specific Constraints (the product's reference document)",
         prompt=PromptLimit(833),
         n=ImageCount(per_request=1, per_call=1, lenient=10),
-        quality=standard_quality(hd=False),
+        # Its successor is told, as callers of the old model never paid for more.
+        quality=replace(standard_quality(hd=False), unasked=True),
         created=date(2024, 1, 16),
         retired_on=date(2026, 7, 11),
         successor="cogview-4",

@@ -16,13 +16,14 @@ class Fit:
     """What an input is made into before it is sent: upright, eight bits a channel, within `max_bytes`.
 
     How many bytes it will have is known only then: where it `shrinks` it loses pixels until it fits, and is refused
-    otherwise. With `alpha` it gets an alpha channel.
+    otherwise. With `alpha` it gets an alpha channel; `opaque` lays it on white.
     """
 
     format: ImageFormat
     size: Size
     max_bytes: int
     alpha: bool = False
+    opaque: bool = False
     shrinks: bool = False
 
 
@@ -69,6 +70,8 @@ def _changes(image: InputImage, fit: Fit | None) -> Iterator[tuple[str, str]]:
         yield "palette" if image.indexed else "deep", fit.format.value
     elif fit.alpha and not image.has_alpha:
         yield "rgb", "rgba"
+    elif fit.opaque and image.has_alpha:
+        yield "rgba", "rgb"
     elif fit.size == image.size:
         yield image.format.value, fit.format.value
 
@@ -108,20 +111,27 @@ def plain_mask(mask: InputImage, inputs: Inputs) -> bool:
 
 def _fit(image: InputImage, inputs: Inputs, request: ImageRequest) -> Fit | None:
     size = _shrunk(image.size, inputs)
-    turned = request.mask is not None and image.orientation != 1
+    turned = image.orientation != 1 and (inputs.upright or request.mask is not None)
     if (
         image.format in inputs.formats
         and size == image.size
         and not image.deep
         and (inputs.indexed or not image.indexed)
-        and (image.has_alpha or not inputs.alpha)
+        and not (inputs.opaque if image.has_alpha else inputs.alpha)
         and not turned
         and len(image.data) <= inputs.max_bytes
     ):
         return None
     keep = image.format if image.format in inputs.formats else inputs.formats[0]
     shrinks = request.policy is Policy.LENIENT
-    return Fit(format=keep, size=size, max_bytes=inputs.max_bytes, alpha=inputs.alpha, shrinks=shrinks)
+    return Fit(
+        format=keep,
+        size=size,
+        max_bytes=inputs.max_bytes,
+        alpha=inputs.alpha,
+        opaque=inputs.opaque,
+        shrinks=shrinks,
+    )
 
 
 def _shrunk(size: Size, inputs: Inputs) -> Size:

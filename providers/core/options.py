@@ -122,7 +122,7 @@ class Quality:
 
     `words` maps each word a caller may say to the model's own; `ladder` lists the model's own from low to high.
     `tiers` says that they are resolutions, which the size rule then knows; `sent` is False where the upstream has
-    no field for it.
+    no field for it, and `unasked` has the default sent as well.
     """
 
     words: Mapping[str, str]
@@ -130,6 +130,7 @@ class Quality:
     default: str
     tiers: bool = False
     sent: bool = True
+    unasked: bool = False
 
     def nearest(self, word: str) -> str | None:
         """The model's highest for a word that asks for the most, else None."""

@@ -187,7 +187,8 @@ def _adjustments(fates: tuple[Decision, ...]) -> tuple[Adjustment, ...]:
 
 def _calls(request: ImageRequest, spec: ModelSpec, decisions: Decisions) -> tuple[Call, ...]:
     rule = spec.quality_rule(request.operation)
-    quality = decisions.quality if rule and rule.sent and request.quality is not None else None
+    said = rule is not None and rule.sent and (request.quality is not None or rule.unasked)
+    quality = decisions.quality if said else None
     whole = Call(
         spec=spec,
         operation=request.operation,

@@ -60,8 +60,9 @@ class ImageCount:
 class Inputs:
     """What input images an edit takes. Bytes are of one image; `square` is DALL-E 2's rule.
 
-    `indexed` says that palettes are known to be taken, `alpha` that nothing without an alpha channel is. With
-    `mask_required` the model edits only where a mask, or transparency of the image itself, says so.
+    `indexed` says that palettes are known to be taken, `alpha` that nothing without an alpha channel is, `opaque`
+    that nothing with one is, `upright` that EXIF turns are not known to be read. With `mask_required` the model edits
+    only where a mask, or transparency of the image itself, says so.
     """
 
     count: int = 1
@@ -74,6 +75,8 @@ class Inputs:
     square: bool = False
     indexed: bool = False
     alpha: bool = False
+    opaque: bool = False
+    upright: bool = False
     mask_required: bool = False
 
 

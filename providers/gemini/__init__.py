@@ -27,7 +27,6 @@ from providers.gemini import answers, errors
 from providers.gemini.rows import MODELS
 from providers.kit.failures import unreadable
 from providers.kit.lift import LiftError, lift
-from providers.kit.upright import upright
 
 _FAILED_FROM: Final = 400
 
@@ -47,10 +46,8 @@ class Gemini:
     )
 
     def request(self, call: Call) -> HTTPRequest:
-        # Nothing documents that EXIF is read: what it turns is sent upright.
         images = [
-            {"inlineData": {"mimeType": image.format.media_type, "data": Inline(upright(image))}}
-            for image in call.images
+            {"inlineData": {"mimeType": image.format.media_type, "data": Inline(image.data)}} for image in call.images
         ]
         document = {
             "contents": [{"role": "user", "parts": [*images, {"text": call.prompt}]}],

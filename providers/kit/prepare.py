@@ -62,6 +62,7 @@ def fitted(image: InputImage, fit: Fit) -> InputImage:
         with Image.open(io.BytesIO(image.data), formats=["PNG", "JPEG", "WEBP"]) as opened:
             profile = opened.info.get("icc_profile") if opened.mode in COLOURS else None
             picture = _eight_bits(ImageOps.exif_transpose(opened), alpha=fit.alpha)
+            picture = _on_white(picture) if fit.opaque or fit.format is ImageFormat.JPEG else picture
             size, data = _within(picture, fit, profile)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         message = f"'{image.name}' cannot be decoded."
@@ -79,7 +80,7 @@ def fitted(image: InputImage, fit: Fit) -> InputImage:
         orientation=1,
         deep=False,
         indexed=False,
-        has_alpha=(image.has_alpha or fit.alpha) and fit.format is not ImageFormat.JPEG,
+        has_alpha=(image.has_alpha or fit.alpha) and not fit.opaque and fit.format is not ImageFormat.JPEG,
     )
 
 
@@ -103,14 +104,20 @@ def _eight_bits(picture: Any, *, alpha: bool) -> Any:
     return picture.convert("RGBA" if alpha else "RGB")
 
 
+def _on_white(picture: Any) -> Any:
+    from PIL import Image  # noqa: PLC0415 - as above
+
+    if picture.mode == "RGB":
+        return picture
+    ground = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+    return Image.alpha_composite(ground, picture).convert("RGB")
+
+
 def _encoded(picture: Any, size: Size, to: ImageFormat, profile: bytes | None) -> bytes:
     from PIL import Image  # noqa: PLC0415 - as above
 
     wanted = (size.width, size.height)
     shown = picture if picture.size == wanted else picture.resize(wanted, Image.Resampling.LANCZOS)
-    if to is ImageFormat.JPEG and shown.mode != "RGB":
-        ground = Image.new("RGBA", shown.size, (255, 255, 255, 255))
-        shown = Image.alpha_composite(ground, shown).convert("RGB")
     out = io.BytesIO()
     options: dict[str, Any] = {"quality": 95} if to is not ImageFormat.PNG else {"compress_level": 3}
     shown.save(out, to.value.upper(), icc_profile=profile, **options)

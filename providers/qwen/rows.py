@@ -38,7 +38,9 @@ UP_TO_4K: Final[Quality] = tiered_quality("1K", "2K", "4K", hd="2K", sent=False)
 MAX_INPUT_BYTES: Final = 7_860_000
 BY_LINK: Final = Output(formats=(ImageFormat.PNG,), native=ResponseFormat.URL)
 WITH_GIF: Final = (ImageFormat.PNG, ImageFormat.JPEG, ImageFormat.WEBP, ImageFormat.GIF)
-LEGACY_INPUTS: Final = Inputs(count=3, max_bytes=MAX_INPUT_BYTES, formats=WITH_GIF, min_edge=384, max_edge=3072)
+LEGACY_INPUTS: Final = Inputs(
+    count=3, max_bytes=MAX_INPUT_BYTES, formats=WITH_GIF, min_edge=384, max_edge=3072, upright=True
+)
 
 # The vendor lists CNY 0.14 in its Beijing region as USD 0.02007 (2026-03-15); prices known in CNY only use this rate.
 _CNY_PER_USD: Final = 0.14 / 0.02007

@@ -63,7 +63,9 @@ _V2_7_PRO: Final = ModelSpec(
     quality=UP_TO_4K,
     edit_quality=UP_TO_2K,
     options=SEED | WATERMARK,  # sources disagree on negative_prompt (2026-11-22): not promised
-    inputs=Inputs(count=9, max_bytes=MAX_INPUT_BYTES, min_edge=240, max_edge=8000, max_elongation=8),
+    inputs=Inputs(
+        count=9, max_bytes=MAX_INPUT_BYTES, opaque=True, upright=True, min_edge=240, max_edge=8000, max_elongation=8
+    ),
     mask=Mask.EMULATED,
     output=BY_LINK,
     prices=dollars(0.075, "github.com/QwenCloud/qwencloud-ai, 2026-04"),
@@ -92,7 +94,7 @@ _V2_6_IMAGE: Final = ModelSpec(
     n=fanned(4),
     quality=UP_TO_2K,
     options=ALL_OPTIONS,
-    inputs=Inputs(count=4, max_bytes=MAX_INPUT_BYTES, min_edge=240, max_edge=8000),
+    inputs=Inputs(count=4, max_bytes=MAX_INPUT_BYTES, opaque=True, upright=True, min_edge=240, max_edge=8000),
     mask=Mask.EMULATED,
     output=BY_LINK,
     created=date(2025, 12, 16),
@@ -127,7 +129,7 @@ _V2_5_EDIT: Final = replace(
     endpoint="image2image",
     operations=EDIT,
     sizes=ShapeOfInput(Area(bounds=area(768, 1280, ratio=4, default="1280x1280"))),
-    inputs=Inputs(count=3, max_bytes=MAX_INPUT_BYTES, min_edge=384, max_edge=5000),
+    inputs=Inputs(count=3, max_bytes=MAX_INPUT_BYTES, opaque=True, upright=True, min_edge=384, max_edge=5000),
     mask=Mask.EMULATED,
 )
 
@@ -162,7 +164,7 @@ _X2_1_EDIT: Final = ModelSpec(
     sizes=FollowsInput(),
     n=fanned(4),
     options=SEED | WATERMARK,
-    inputs=Inputs(count=1, max_bytes=MAX_INPUT_BYTES, min_edge=512, max_edge=4096),
+    inputs=Inputs(count=1, max_bytes=MAX_INPUT_BYTES, opaque=True, upright=True, min_edge=512, max_edge=4096),
     mask=Mask.NATIVE,
     output=BY_LINK,
     prices=dollars(0.02007, "alibabacloud.com, 2026-03-15"),

@@ -6,14 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from providers.core.errors import InvalidRequest, Violation
 from providers.core.http import JSON, Buffer, HTTPRequest, Inline
 from providers.core.plan import Call
-from providers.core.types import ImageFormat, InputImage, Size, nothing
-from providers.kit.convert import convert
-from providers.kit.images import ImageError
+from providers.core.types import ImageFormat, Size, nothing
 from providers.kit.mask import to_luminance
-from providers.kit.upright import upright
 
 _SERVICES: Final = "/api/v1/services/aigc"
 # A request with this header where it does not belong is refused with 403, and so is one without it elsewhere.
@@ -24,13 +20,12 @@ _ASYNC: Final = {"X-DashScope-Async": "enable"}
 class Endpoint:
     """Where a model lives and what its body looks like.
 
-    `opaque` says that images with alpha are refused, `counted` that the model knows `n`.
+    `counted` says that the model knows `n`.
     """
 
     path: str
     is_async: bool
     body: Callable[[Call, Endpoint], dict[str, Any]]
-    opaque: bool = False
     counted: bool = True
     fixed: Mapping[str, Any] = field(default_factory=nothing)
 
@@ -50,7 +45,7 @@ def _prompted(call: Call, endpoint: Endpoint) -> dict[str, Any]:
 
 def _messages(call: Call, endpoint: Endpoint) -> dict[str, Any]:
     """One message, images before the one text; the negative prompt is a parameter here."""
-    content: list[dict[str, Any]] = [{"image": _picture(image, endpoint)} for image in call.images]
+    content: list[dict[str, Any]] = [{"image": _inline(image.format, image.data)} for image in call.images]
     content.append({"text": call.prompt})
     return {
         "input": {"messages": [{"role": "user", "content": content}]},
@@ -60,7 +55,7 @@ def _messages(call: Call, endpoint: Endpoint) -> dict[str, Any]:
 
 def _several_images(call: Call, endpoint: Endpoint) -> dict[str, Any]:
     body = _prompted(call, endpoint)
-    body["input"]["images"] = [_picture(image, endpoint) for image in call.images]
+    body["input"]["images"] = [_inline(image.format, image.data) for image in call.images]
     return body
 
 
@@ -71,7 +66,7 @@ def _base_image(call: Call, endpoint: Endpoint) -> dict[str, Any]:
     body["input"] = {
         "function": function,
         **body["input"],
-        "base_image_url": _picture(call.images[0], endpoint),
+        "base_image_url": _inline(call.images[0].format, call.images[0].data),
     }
     if call.mask:
         body["input"]["mask_image_url"] = _inline(ImageFormat.PNG, to_luminance(call.mask.data))
@@ -104,20 +99,6 @@ def _size(call: Call) -> Size | None:
     return wire if isinstance(wire, Size) else None
 
 
-def _picture(image: InputImage, endpoint: Endpoint) -> Inline:
-    """The image as it is, upright; without its alpha where the model refuses one. Raises InvalidRequest."""
-    opaque = endpoint.opaque and image.has_alpha
-    return _inline(image.format, _flat(image) if opaque else upright(image))
-
-
-def _flat(image: InputImage) -> bytes:
-    try:
-        return convert(image.data, image.format, flatten=True)
-    except ImageError:
-        message = f"'{image.name}' cannot be decoded."
-        raise InvalidRequest(Violation(image.name, message, "invalid_image")) from None
-
-
 def _inline(kind: ImageFormat, data: Buffer) -> Inline:
     return Inline(data, prefix=f"data:{kind.media_type};base64,")
 
@@ -130,10 +111,10 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "multimodal": Endpoint(path=_MULTIMODAL, is_async=False, body=_messages),
     "multimodal-single": Endpoint(path=_MULTIMODAL, is_async=False, body=_messages, counted=False),
     "image-generation": Endpoint(path=_GENERATION, is_async=True, body=_messages),
-    "image-generation-wan": Endpoint(path=_GENERATION, is_async=True, body=_messages, opaque=True),
+    "image-generation-wan": Endpoint(path=_GENERATION, is_async=True, body=_messages),
     "image-generation-wan-edit": Endpoint(
-        path=_GENERATION, is_async=True, body=_messages, opaque=True, fixed={"enable_interleave": False}
+        path=_GENERATION, is_async=True, body=_messages, fixed={"enable_interleave": False}
     ),
-    "image2image": Endpoint(path=_FROM_IMAGES, is_async=True, body=_several_images, opaque=True),
-    "image2image-base": Endpoint(path=_FROM_IMAGES, is_async=True, body=_base_image, opaque=True),
+    "image2image": Endpoint(path=_FROM_IMAGES, is_async=True, body=_several_images),
+    "image2image-base": Endpoint(path=_FROM_IMAGES, is_async=True, body=_base_image),
 }

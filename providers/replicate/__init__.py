@@ -29,7 +29,6 @@ from providers.core.spec import ModelSpec
 from providers.core.types import AspectRatio, ImageFormat, InputImage, Operation, Size
 from providers.kit.failures import unreadable
 from providers.kit.lift import Lifted, LiftError, lift
-from providers.kit.upright import upright
 from providers.replicate import errors
 from providers.replicate.rows import MODELS, SCHEMAS, VENDOR, Schema
 
@@ -127,7 +126,7 @@ def _pictures(call: Call, schema: Schema) -> Iterator[tuple[str, Any]]:
 
 
 def _inline(image: InputImage) -> Inline:
-    return Inline(upright(image), prefix=f"data:{image.format.media_type};base64,")
+    return Inline(image.data, prefix=f"data:{image.format.media_type};base64,")
 
 
 def _task_id(document: Mapping[str, Any]) -> str:

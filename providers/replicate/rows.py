@@ -53,7 +53,7 @@ _LOSSY = Output(
 )
 _PNG_OR_JPEG = Output(formats=(ImageFormat.PNG, ImageFormat.JPEG), native=ResponseFormat.URL)
 # The documentation advises links above 256 kB but states no limit for data URLs (2026-11-22).
-_INPUTS = Inputs(max_bytes=10_000_000)
+_INPUTS = Inputs(max_bytes=10_000_000, upright=True)
 # The open models take 0 for a random seed. No range is documented.
 _SEED: Mapping[str, Option] = {"seed": IntRange(1, 2_147_483_647)}
 _EXTEND: Mapping[str, Option] = {"prompt_extend": Flag()}

@@ -17,7 +17,6 @@ from providers.core.spec import ModelSpec
 from providers.core.types import AspectRatio, ImageFormat, Operation, Size
 from providers.kit.failures import failure, request_id, unreadable
 from providers.kit.lift import Lifted, LiftError, lift
-from providers.kit.upright import upright
 from providers.stability import errors
 from providers.stability.canvas import Margins
 from providers.stability.rows import MODELS, SERVICES, VENDOR, Service
@@ -102,7 +101,7 @@ def _size(call: Call) -> Iterator[tuple[str, str]]:
 
 def _files(call: Call) -> Iterator[Part]:
     for image in call.images:
-        yield Part("image", upright(image), image.format)
+        yield Part("image", image.data, image.format)
     if call.mask is not None:
         from providers.kit.mask import to_luminance  # noqa: PLC0415 - it brings an image library
 

@@ -117,7 +117,7 @@ _STYLE: Mapping[str, Option] = {
 
 _BODY = 10 * 2**20  # bytes of a whole request
 _PICTURE = _BODY - 2**18  # leaves room for text and for a mask, which is small as grey PNG
-_INPUT = Inputs(max_bytes=_PICTURE, min_edge=64, max_pixels=9_437_184)
+_INPUT = Inputs(max_bytes=_PICTURE, min_edge=64, max_pixels=9_437_184, upright=True)
 
 
 def _cents(credits_: float) -> Prices:
@@ -137,7 +137,7 @@ _ULTRA = ModelSpec(
     edit_sizes=FollowsInput(),
     n=ImageCount(),
     options={**_SEED, **_NEGATIVE, **_STYLE},
-    inputs=Inputs(max_bytes=_PICTURE, min_edge=64),
+    inputs=Inputs(max_bytes=_PICTURE, min_edge=64, upright=True),
     output=_EVERY_FORMAT,
     prices=_cents(8),
     note="The shape of an image-to-image result is not documented, so masks are not emulated.",

@@ -17,6 +17,8 @@ from tests.upstreams.gemini import KEY, GeminiServer
 from tests.upstreams.images import jpeg, mask_png, pixels, png
 from tests.upstreams.multipart import Part, parse
 from tests.upstreams.openai import OpenAIStandIn
+from tests.upstreams.qwen import KEY as QWEN_KEY
+from tests.upstreams.qwen import Qwen
 
 GROWS = jpeg(1200, 1200, "noise")  # 4.3 MB as the PNG that DALL-E 2 takes
 CHANGED = "pinhole-adjustments"
@@ -99,6 +101,31 @@ def test_dall_e_2_gets_an_alpha_channel(gateway: Gateway, server: OpenAIStandIn)
     assert own.status == 200
     assert "image" not in own.headers.get(CHANGED, "")
     assert sent_parts(server)[-1].data == png(64, 64, alpha=90)
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (png(640, 512, alpha=90), 'image;kind=emulated;from="rgba";to="rgb"'),
+        (jpeg(640, 512, orientation=6), 'image;kind=emulated;from="jpeg";to="jpeg"'),
+        (png(640, 512), ""),
+    ],
+    ids=["alpha", "turned", "plain"],
+)
+def test_a_picture_that_is_redrawn_is_told(tmp_path: Path, image: bytes, told: str) -> None:
+    """Transparency that a model refuses, and a turn that it may not read, are changed for it before, and said."""
+    with (
+        Qwen() as server,
+        running(tmp_path, {"DASHSCOPE_API_KEY": QWEN_KEY, "DASHSCOPE_BASE_URL": server.url}) as gateway,
+    ):
+        answer = edited(gateway, image, model="wan2.7-image")
+        said = form(gateway, Piece("model", "wan2.7-image"), Piece("prompt", "a"), Piece("image", image, "a"))
+
+    assert answer.status == 200, answer.body
+    header = answer.headers.get(CHANGED, "")
+    assert told in header
+    assert ("image;" in header) == bool(told)
+    assert any(each["param"] == "image" for each in said.json()["adjustments"]) == bool(told)
 
 
 def test_what_cannot_be_put_back_is_not_edited(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from PIL import ImageOps
 from providers.core.plan import Call, plan
 from providers.core.spec import ModelSpec
 from providers.core.types import ImageFormat, ImageRequest, InputImage, Operation, ResponseFormat
+from providers.kit.prepare import prepared
 from tests.upstreams.images import pixels
 
 
@@ -34,10 +35,11 @@ def sent(data: bytes, name: str = "image") -> InputImage:
 
 
 def calls(spec: ModelSpec, prompt: str = "a red kite", **wishes: Any) -> tuple[Call, ...]:
-    """The calls of a request; one with images is an edit. Raises InvalidRequest."""
+    """The calls of a request as they go out; one with images is an edit. Raises InvalidRequest."""
     operation = Operation.EDIT if wishes.get("images") else Operation.GENERATE
     wishes.setdefault("response_format", ResponseFormat.B64_JSON)
-    return plan(ImageRequest(operation=operation, prompt=prompt, **wishes), spec).calls
+    made = plan(ImageRequest(operation=operation, prompt=prompt, **wishes), spec)
+    return prepared(made.calls, made.fits).calls if made.fits else made.calls
 
 
 def call(spec: ModelSpec, prompt: str = "a red kite", **wishes: Any) -> Call:

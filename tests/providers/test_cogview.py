@@ -184,7 +184,7 @@ def test_several_images_are_several_calls() -> None:
 def test_the_documents_model_keeps_its_limits() -> None:
     """cogview-3 makes one image of at most 833 characters in strict, ten in lenient, served by its successor."""
     made = calls(THREE, "画" * 833, n=10, n_sent=True, policy=Policy.LENIENT)
-    assert [body_of(one)["model"] for one in made] == ["cogview-4"] * 10
+    assert [(body_of(one)["model"], body_of(one)["quality"]) for one in made] == [("cogview-4", "standard")] * 10
     assert (THREE.successor, THREE.retired_on is not None) == ("cogview-4", True)
     for wishes in ({"n": 2, "n_sent": True}, {"prompt": "x" * 834}):
         with pytest.raises(InvalidRequest):

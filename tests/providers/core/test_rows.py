@@ -21,7 +21,8 @@ SQUARE = InputImage(data=b"", format=ImageFormat.PNG, width=1024, height=1024, h
 def wish(spec: ModelSpec, **more: object) -> ImageRequest:
     """The plainest request that the row's operations allow."""
     operation = Operation.GENERATE if Operation.GENERATE in spec.operations else Operation.EDIT
-    images = (SQUARE,) if operation is Operation.EDIT else ()
+    image = replace(SQUARE, has_alpha=not (spec.inputs and spec.inputs.opaque))
+    images = (image,) if operation is Operation.EDIT else ()
     options = {**dict.fromkeys(spec.required, "a dog"), **more.pop("options", {})}  # type: ignore[dict-item]  # of options
     return ImageRequest(operation=operation, prompt="a cat", images=images, options=options, **more)  # type: ignore[arg-type]
 
@@ -149,7 +150,8 @@ TIERED = [(spec, op) for spec in ROWS for op in sorted(spec.operations) if (q :=
 @pytest.mark.parametrize(("spec", "operation"), TIERED, ids=[f"{spec.id}-{op}" for spec, op in TIERED])
 def test_a_tier_that_is_promised_is_a_tier_that_is_drawn(spec: ModelSpec, operation: Operation) -> None:
     """What the report says of quality, the wire and the price say too, on each route by itself."""
-    images = (SQUARE,) if operation is Operation.EDIT else ()
+    image = replace(SQUARE, has_alpha=not (spec.inputs and spec.inputs.opaque))
+    images = (image,) if operation is Operation.EDIT else ()
     rule = spec.quality_rule(operation)
     assert rule
     for word in ("standard", "low", "hd", "high", "4k", "xhigh", "max"):
