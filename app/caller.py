@@ -8,15 +8,18 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx2
 import pybase64
 
 from app.main import create_app
 from app.settings import SettingsError, load
 from providers.kit.images import dimensions, sniff
+
+if TYPE_CHECKING:
+    import httpx2
 
 PATIENCE_SECONDS = 600.0
 
@@ -83,6 +86,8 @@ def saved(answer: httpx2.Response, out: Path) -> Iterator[str]:
 
 
 async def _asked(wish: Wish, path: str, *, progress: bool) -> httpx2.Response:
+    import httpx2  # noqa: PLC0415 - `serve` does without it
+
     async with _gateway(wish) as client:
         task = asyncio.create_task(client.post(path, **_body(wish)))
         waited = 0
@@ -97,14 +102,16 @@ async def _asked(wish: Wish, path: str, *, progress: bool) -> httpx2.Response:
             answer = task.result()
         except httpx2.HTTPError as error:
             raise SettingsError(f"{wish.url} cannot be reached ({type(error).__name__}).") from None
-    if answer.status_code != httpx2.codes.OK:
+    if answer.status_code != HTTPStatus.OK:
         here = "" if wish.url else " A gateway that runs is asked with --url, such as http://127.0.0.1:8080."
-        raise SettingsError(_reason(answer) + (here if answer.status_code == httpx2.codes.NOT_FOUND else ""))
+        raise SettingsError(_reason(answer) + (here if answer.status_code == HTTPStatus.NOT_FOUND else ""))
     return answer
 
 
 @asynccontextmanager
 async def _gateway(wish: Wish) -> AsyncIterator[httpx2.AsyncClient]:
+    import httpx2  # noqa: PLC0415 - as above
+
     headers = {"authorization": f"Bearer {wish.key}"} if wish.key else {}
     if wish.url:
         base_url = wish.url.rstrip("/").removesuffix("/v1")

@@ -35,16 +35,23 @@ def prompt(request: ImageRequest, spec: ModelSpec) -> Decision:
     if not spec.prompt.used:
         # Clients must send one to every model; a model without prompts has its own default for it.
         return became("prompt", Fate.DEFAULTED)
+    if prompt_fits(request, spec):
+        return honoured("prompt")
     if not request.prompt.strip():
         return rejected("prompt", "'prompt' is required and may not be empty.", code="missing_required_parameter")
     length = spec.prompt.measure(request.prompt)
-    if length <= spec.prompt.max:
-        return honoured("prompt")
     return rejected(
         "prompt",
         f"'prompt' has {length} {spec.prompt.unit}; {quoted(spec.id)} takes at most {spec.prompt.max}.",
         code="string_above_max_length",
     )
+
+
+def prompt_fits(request: ImageRequest, spec: ModelSpec) -> bool:
+    """Whether the model takes it, or needs none."""
+    if not spec.prompt.used:
+        return True
+    return bool(request.prompt.strip()) and spec.prompt.measure(request.prompt) <= spec.prompt.max
 
 
 def n(request: ImageRequest, spec: ModelSpec) -> Judgement[int]:

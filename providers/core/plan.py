@@ -141,8 +141,7 @@ class Planner:
                 self._known.clear()
             self._known[alike] = _Outline(made)
             return made
-        judged = judges.prompt(request, spec)
-        return plan(request, spec, noted) if judged.violation else known.plan(request)
+        return known.plan(request) if judges.prompt_fits(request, spec) else plan(request, spec, noted)
 
 
 def _named(request: ImageRequest) -> tuple[bool, bool]:
