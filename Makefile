@@ -26,11 +26,11 @@ fuzz: $(TEST) ## Feeds the readers of foreign bytes for long: PINHOLE_FUZZ_EXAMP
 	@if $(BIN)/python -m pip install -qq --no-deps --require-hashes -r tests/fuzz/atheris.lock </dev/null; \
 		then $(BIN)/python -m tests.fuzz $${PINHOLE_FUZZ_SECONDS:-60}; else echo "atheris has no wheel for this Python: skipped"; fi
 
-limits-long: $(TEST) ## Limits and ledger for long: exact admission for a minute over three gateways, 1,000 requests with kills
+limits-long: $(TEST) ## Limits, ledger and repeats for long: exact admission for a minute over three gateways, 1,000 requests with kills, 500 walks
 	@tests/ensure-services.sh
 	@PINHOLE_LIMITS_SECONDS=$${PINHOLE_LIMITS_SECONDS:-60} PINHOLE_LIMITS_GATEWAYS=$${PINHOLE_LIMITS_GATEWAYS:-3} \
 		PINHOLE_KILL_REQUESTS=$${PINHOLE_KILL_REQUESTS:-1000} PINHOLE_MACHINE_EXAMPLES=$${PINHOLE_MACHINE_EXAMPLES:-500} \
-		$(BIN)/pytest --timeout=0 tests/limits
+		$(BIN)/pytest --timeout=0 tests/limits tests/app/test_run_machine.py
 
 soak: $(TEST) ## Two gateways, restarted again and again, behind random faults for SECONDS (600): counts what was lost and paid twice
 	@tests/ensure-services.sh

@@ -1,0 +1,470 @@
+"""Random walks through joins and replays: gateways do what the design's sentences say, whichever index they share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypeVar, cast
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from app.answer import Answer
+from app.auth import ANONYMOUS
+from app.config import Config
+from app.delivery import Delivered
+from app.errors import KeyReused
+from app.ledger import Entry, MemoryLedger
+from app.ledger import State as Row
+from app.redis import connect
+from app.registry import Registry
+from app.runs import Index, LedgerIndex, MemoryIndex, Record, Run, Runs, Seat, failures
+from app.runs.memory import Book
+from app.runs.redis import RedisIndex
+from app.settings import load
+from app.store import ImageStore
+from providers import discover
+from providers.core.errors import PinholeError, UpstreamError, UpstreamRateLimited
+from providers.core.http import Buffer
+from providers.core.types import ImageFormat, ImageRequest, Operation
+from tests.services import RedisServer
+
+EXAMPLES: Final = int(os.environ.get("PINHOLE_MACHINE_EXAMPLES", "25"))
+RULES: Final = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+# The design, "Money and repeats".
+REPEAT_SECONDS: Final = 600
+KEPT_SECONDS: Final = 3600
+PATIENCE: Final = 60
+SETTLED_WITHIN: Final = 10.0
+RUNNING, ANSWERED, BILLED, FREE, UNKNOWN = "running", "answered", "billed", "free", "unknown"
+OVER: Final = {BILLED, UNKNOWN}
+T = TypeVar("T")
+
+REGISTRY: Final = Registry(discover(), load({"PINHOLE_SANDBOX": "true"}), Config())
+WISH: Final = ImageRequest(operation=Operation.GENERATE, prompt="p", model="sandbox/canvas")
+ROUTE: Final = REGISTRY.resolve(WISH, ANONYMOUS)
+PLAN: Final = REGISTRY.plan(WISH, ROUTE)
+
+
+def answer(name: str) -> Answer:
+    """What a run makes: one image that tells which run it was."""
+    return Answer(
+        created=1,
+        route=ROUTE,
+        plan=PLAN,
+        images=(Delivered(format=ImageFormat.PNG, size=None, base64=name.encode()),),
+        failures=(),
+        usage=None,
+        resolved={},
+        adjustments=(),
+        cost=1,
+        attempts=1,
+        upstream_request_ids=(),
+        standings=(),
+    )
+
+
+def untroubled(part: str, error: BaseException) -> None:
+    """Nothing of the storage goes wrong here."""
+    raise AssertionError(part) from error
+
+
+class Time:
+    """Passes when the machine says so; whoever sleeps is woken soon, to look again."""
+
+    def __init__(self) -> None:
+        self.at = 1_800_000_000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def time(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0.001)
+
+
+class Shelf:
+    """The storage that gateways share: documents by name."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, bytes] = {}
+
+    async def keep(self, pieces: Sequence[Buffer]) -> str:
+        name = secrets.token_hex(16)
+        self.documents[name] = b"".join(pieces)
+        return name
+
+    async def kept(self, name: str) -> bytes | None:
+        return self.documents.get(name)
+
+    async def drop(self, name: str) -> None:
+        self.documents.pop(name, None)
+
+
+@dataclass(eq=False)
+class Gateway:
+    """One process: an event loop of its own, which ends with it."""
+
+    name: str
+    index: Index
+    runs: Runs
+    loop: asyncio.AbstractEventLoop
+
+    def run(self, what: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(what)
+
+    def end(self) -> None:
+        """As kill -9 does: nothing of it goes on, and the index finds that it is gone."""
+        self.run(self.index.close())
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        while asyncio.all_tasks(self.loop):
+            self.run(asyncio.sleep(0))
+        self.loop.close()
+
+
+@dataclass(eq=False)
+class Call:
+    """What the model knows of one paid call."""
+
+    name: str
+    caller: str
+    wish: str
+    key: str
+    gateway: Gateway
+    started: float
+    state: str = RUNNING
+    got: bool = False
+    alone: bool = False
+    claim: tuple[str, Gateway, float, int] | None = None
+    outcome: asyncio.Future[Answer] | None = None
+    visits: list[Visit] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Visit:
+    """A caller that waits."""
+
+    seat: Seat
+    asker: str
+    gateway: Gateway
+
+
+class RunMachine(RuleBasedStateMachine):
+    """The design's sentences as a model, beside gateways that were given the same steps."""
+
+    size = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Time()
+        self.shelf = Shelf()
+        self.ledger = MemoryLedger()
+        self.gateways: list[Gateway] = []
+        self.calls: list[Call] = []
+        self.asked = 0
+
+    def index(self, name: str) -> Index:
+        """A new gateway's way to what all of them know."""
+        raise NotImplementedError
+
+    @initialize()
+    def begin(self) -> None:
+        """Every gateway starts."""
+        self.gateways = [self._started(f"one-{i}") for i in range(self.size)]
+
+    def _started(self, name: str) -> Gateway:
+        loop = asyncio.new_event_loop()
+        index = self.index(name)
+        store = cast("ImageStore", self.shelf)
+        runs = Runs(self.clock, index, store, untroubled)
+        made = Gateway(name, index, runs, loop)
+        made.run(self._learned(index))
+        return made
+
+    async def _learned(self, index: Index) -> None:
+        await index.start()
+
+    @rule(
+        at=st.integers(0, 1),
+        caller=st.sampled_from(["c", "c", "c", "c", "d"]),
+        wish=st.sampled_from(["p", "p", "p", "p", "q"]),
+        key=st.sampled_from(["", "", "", "k"]),
+        retry=st.sampled_from([0, 0, 1, 2]),
+        takes=st.booleans(),
+    )
+    def ask(self, *, at: int, caller: str, wish: str, key: str, retry: int, takes: bool) -> None:
+        """A request comes: it is a first, or it gets the call that the design names."""
+        gateway = self.gateways[at % self.size]
+        self.clock.at += 1
+        self.asked += 1
+        name = f"run{self.asked:05}"
+        expected = self._expected(caller, wish, key, retry=retry)
+        record = Record(
+            id=name,
+            caller=caller,
+            label=f"label-{name}",
+            fingerprint=wish,
+            key=key,
+            started=self.clock.at,
+            owner=gateway.index.instance,
+        )
+        new = Call(name, caller, wish, key, gateway, self.clock.at)
+        source = partial(self._made, new)
+        try:
+            seat = gateway.run(gateway.runs.enter(record, source, retry=retry, patience=PATIENCE))
+        except KeyReused:
+            assert expected == "reused"
+            return
+        assert expected != "reused"
+        if expected is None:
+            assert (seat.repeat, seat.run.record.id) == (False, name)
+            self.calls.append(new)
+        else:
+            assert isinstance(expected, Call)
+            assert (seat.repeat, seat.run.record.id) == (True, expected.name)
+        call = expected if isinstance(expected, Call) else new
+        visit = Visit(seat, name, gateway)
+        call.visits.append(visit)
+        if isinstance(expected, Call) and not key and call.state not in OVER:
+            call.claim = (name, gateway, self.clock.at + PATIENCE, retry)
+        if call.state != RUNNING:
+            self._gets(call, visit, takes=takes)
+        self._settle()
+
+    def _expected(self, caller: str, wish: str, key: str, *, retry: int) -> Call | str | None:
+        """The call that a request repeats, by the design's own words."""
+        if key:
+            found = next((c for c in reversed(self.calls) if (c.caller, c.key) == (caller, key)), None)
+            if found is None or found.state == FREE:
+                return None
+            return found if found.wish == wish else "reused"
+        mine = [
+            call
+            for call in self.calls
+            if (call.caller, call.wish, call.key) == (caller, wish, "")
+            and call.started >= self.clock.at - REPEAT_SECONDS
+            and call.state != FREE
+            and not call.got
+        ]
+        open_ = [call for call in mine if call.state not in OVER and not self._claimed(call)]
+        undelivered = [call for call in open_ if call.alone]
+        held = [c for c in mine if c.state not in OVER and self._claimed(c) and c.claim and c.claim[3] < retry]
+        failed = [call for call in mine if call.state in OVER]
+        return next(iter([*undelivered, *(open_ if retry else ()), *held, *failed]), None)
+
+    def _claimed(self, call: Call) -> bool:
+        return call.claim is not None and call.claim[1] in self.gateways and call.claim[2] > self.clock.at
+
+    async def _made(self, call: Call, _: Run) -> Answer:
+        """The pipeline's stand-in: a row, and an outcome when the machine says so."""
+        entry = Entry(
+            request_id=call.name,
+            caller=call.caller,
+            caller_name=call.caller,
+            end_user=None,
+            model_asked="m",
+            model="m",
+            provider="p",
+            operation="generate",
+            images_asked=1,
+            created=call.started,
+            label=f"label-{call.name}",
+            fingerprint=call.wish,
+            idempotency=call.key,
+        )
+        await self.ledger.open(entry)
+        call.outcome = asyncio.get_running_loop().create_future()
+        try:
+            made = await call.outcome
+        except PinholeError as error:
+            state = Row.UNKNOWN if failures.billed(error) else Row.FAILED
+            await self.ledger.settle(replace(entry, state=state, error=type(error).__name__))
+            raise
+        await self.ledger.settle(replace(entry, state=Row.DELIVERED))
+        return made
+
+    @precondition(lambda self: any(call.state == RUNNING for call in self.calls))
+    @rule(data=st.data(), how=st.sampled_from([ANSWERED, ANSWERED, FREE, BILLED]))
+    def ends(self, data: st.DataObject, how: str) -> None:
+        """An upstream answers, fails, or refuses; whoever waits gets that, and takes it or is gone meanwhile."""
+        call = data.draw(st.sampled_from([call for call in self.calls if call.state == RUNNING]))
+        assert call.outcome is not None
+        call.state = how
+        if how == ANSWERED:
+            call.outcome.set_result(answer(call.name))
+        else:
+            kind = UpstreamError if how == BILLED else UpstreamRateLimited
+            call.outcome.set_exception(kind("no"))
+        for visit in sorted(call.visits, key=lambda visit: visit.gateway is not call.gateway):
+            self._gets(call, visit, takes=data.draw(st.booleans()))
+        self._settle()
+
+    def _gets(self, call: Call, visit: Visit, *, takes: bool) -> None:
+        """A caller gets the outcome of its call, byte for byte or error for error."""
+        self._pump(lambda: not visit.seat.run.running, "an outcome that never came")
+        state = call.state
+        try:
+            got: bytes | bool = bytes(visit.seat.run.outcome.images[0].base64 or b"")
+        except PinholeError as error:
+            got = failures.billed(error)
+        assert got == (call.name.encode() if state == ANSWERED else state in OVER)
+        self._leaves(call, visit, delivered=takes and state == ANSWERED)
+
+    def _leaves(self, call: Call, visit: Visit, *, delivered: bool) -> None:
+        async def leave() -> None:
+            visit.seat.leave(delivered=delivered)
+
+        visit.gateway.run(leave())
+        call.visits.remove(visit)
+        call.got = call.got or delivered
+        if call.claim is not None and call.claim[0] == visit.asker:
+            call.claim = None
+        here = [other for other in call.visits if other.gateway is call.gateway]
+        if visit.gateway is call.gateway and not here and not call.got:
+            call.alone = True
+
+    @precondition(lambda self: any(call.visits for call in self.calls))
+    @rule(data=st.data())
+    def leaves(self, data: st.DataObject) -> None:
+        """A caller hangs up, or its deadline comes first: the call goes on without it."""
+        call = data.draw(st.sampled_from([call for call in self.calls if call.visits]))
+        self._leaves(call, data.draw(st.sampled_from(call.visits)), delivered=False)
+        self._settle()
+
+    @rule(at=st.integers(0, 1))
+    def dies(self, at: int) -> None:
+        """Kill -9 and the next start: what ran there is unknown to everybody, what was kept is kept."""
+        dead = self.gateways[at % self.size]
+        dead.end()
+        self.gateways[at % self.size] = self._started(f"gateway-{secrets.token_hex(4)}")
+        for call in self.calls:
+            call.visits = [visit for visit in call.visits if visit.gateway is not dead]
+            if call.gateway is dead and call.state == RUNNING:
+                call.state = UNKNOWN
+                for visit in list(call.visits):
+                    self._gets(call, visit, takes=True)
+        self._settle()
+
+    @precondition(lambda self: self.clock.at < 1_800_000_000 + KEPT_SECONDS - 800)
+    @rule(seconds=st.sampled_from([10.0, 10.0, 61.0, 400.0]))
+    def wait(self, seconds: float) -> None:
+        """Claims end after their patience, repeats are recognised for ten minutes."""
+        self.clock.at += seconds
+
+    @precondition(lambda self: any(not call.got and call.state != FREE for call in self.calls))
+    @rule(at=st.integers(0, 1), data=st.data())
+    def looks(self, at: int, data: st.DataObject) -> None:
+        """A caller finds its own undelivered call by request id on any gateway; nobody else does."""
+        call = data.draw(st.sampled_from([call for call in self.calls if not call.got and call.state != FREE]))
+        gateway = self.gateways[at % self.size]
+        mine = gateway.run(gateway.runs.find(call.caller, f"label-{call.name}"))
+        others = gateway.run(gateway.runs.find("somebody else", f"label-{call.name}"))
+        assert mine is not None
+        assert mine.id == call.name
+        assert others is None
+
+    def _settle(self) -> None:
+        """Until every book is kept: what still goes on are the calls that run, and those who follow one."""
+
+        def settled() -> bool:
+            for gateway in self.gateways:
+                running = [call for call in self.calls if call.state == RUNNING]
+                own = sum(call.gateway is gateway for call in running)
+                away = sum(
+                    v.gateway is gateway for call in running if call.gateway is not gateway for v in call.visits
+                )
+                if len(asyncio.all_tasks(gateway.loop)) != own + away:
+                    return False
+            return True
+
+        self._pump(settled, "a book that is never closed")
+
+    def _pump(self, until: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + SETTLED_WITHIN
+        for gateway in self.gateways:
+            gateway.run(asyncio.sleep(0))
+        while not until():
+            assert time.monotonic() < deadline, what
+            for gateway in self.gateways:
+                gateway.run(asyncio.sleep(0.001))
+
+    @invariant()
+    def gateways_live(self) -> None:
+        """Each says so, as it does every few seconds."""
+        for gateway in self.gateways:
+            gateway.run(self._beat(gateway.index))
+
+    async def _beat(self, index: Index) -> None:
+        await index.beat()
+
+    def teardown(self) -> None:
+        for gateway in self.gateways:
+            gateway.end()
+
+
+class OnMemory(RunMachine):
+    """The reference index, two gateways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.book = Book()
+
+    def index(self, name: str) -> Index:
+        return MemoryIndex(name, self.clock, self.book)
+
+
+class OnLedger(RunMachine):
+    """One gateway that finds after each kill what its ledger holds."""
+
+    size = 1
+
+    def index(self, name: str) -> Index:
+        return LedgerIndex(name, self.clock, self.ledger)
+
+
+class OnRedis(RunMachine):
+    """The script on a real server, two gateways."""
+
+    server: ClassVar[RedisServer]
+
+    def __init__(self) -> None:
+        super().__init__()
+        asyncio.run(self.server.ask("FLUSHALL"))
+
+    def index(self, name: str) -> Index:
+        return RedisIndex(name, connect(self.server.url), self.clock)
+
+
+@pytest.mark.parametrize("machine", [OnMemory, OnLedger])
+def test_gateways_are_the_model(machine: type[RunMachine]) -> None:
+    """Firsts, retries, keys, hang-ups, failures, deaths and replays in any order, and never another answer."""
+    run_state_machine_as_test(machine, settings=RULES)
+
+
+def test_gateways_on_redis_are_the_model(tmp_path: Path) -> None:
+    """The same, each decision made by the script."""
+    with RedisServer(tmp_path) as OnRedis.server:
+        run_state_machine_as_test(OnRedis, settings=RULES)
