@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from app.auth import Caller
@@ -18,12 +18,27 @@ from providers.core.errors import (
     UpstreamUnreachable,
 )
 from providers.core.plan import Adjustment, Kind, Plan
-from providers.core.types import ImageRequest
+from providers.core.types import ImageRequest, Policy
+from providers.core.validate import validate
 
 # Never after a refusal or a bad request, and never after what may have been billed.
 FALLS_BACK: Final = (UpstreamUnreachable, UpstreamRateLimited, UpstreamUnavailable, UpstreamAuth)
 
 Way = tuple[Route, Plan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """The ways of a request in their order, and the targets that it cannot go to with the parameters in the way."""
+
+    ways: tuple[Way, ...]
+    passed: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def obstacles(self) -> str:
+        """For the caller of a request that no target could take; empty when none was passed over."""
+        told = "; ".join(f"'{model}' cannot do {', '.join(params)} as asked" for model, params in self.passed)
+        return f" Fallbacks passed over: {told}." if told else ""
 
 
 class Fallbacks:
@@ -33,20 +48,40 @@ class Fallbacks:
         self._registry = registry
         self._chains = chains
 
-    def ways(self, request: ImageRequest, caller: Caller, first: Way, *, allowed: bool) -> tuple[Way, ...]:
-        """The first way and those fallbacks that can do the request as sent; the others are passed over."""
-        found = [first]
-        for target in self._chains.get(first[0].spec.id, ()) if allowed else ():
-            way = self._way(replace(request, model=target), caller, first[0])
-            if way is not None:
-                found.append(way)
-        return tuple(found)
+    def ways(self, request: ImageRequest, caller: Caller, first: Way, *, allowed: bool) -> Chain:
+        """The first way and those fallbacks that can do the request as sent; of the others, why not."""
+        targets = self._chains.get(first[0].spec.id, ()) if allowed else ()
+        if not targets:
+            return Chain(ways=(first,))
+        found, passed = [first], []
+        already = wanting(request, first[0])
+        for target in targets:
+            try:
+                route = self._registry.resolve(replace(request, model=target), caller)
+            except (ModelNotFound, PermissionDenied):  # not to be had, whatever was asked
+                continue
+            lacking = tuple(param for param in wanting(request, route) if param not in already)
+            if lacking:
+                passed.append((route.spec.id, lacking))
+                continue
+            noted = (_noted(first[0], route), *(_passed_over(*each) for each in passed))
+            route = replace(route, asked=first[0].asked, noted=noted)
+            try:
+                found.append((route, self._registry.plan(replace(request, model=target), route)))
+            except InvalidRequest as error:  # what is mended for the first model cannot be for this one
+                passed.append((route.spec.id, tuple(violation.param for violation in error.violations)))
+        return Chain(ways=tuple(found), passed=tuple(passed))
 
-    def _way(self, request: ImageRequest, caller: Caller, first: Route) -> Way | None:
-        try:
-            route = self._registry.resolve(request, caller)
-            noted = Adjustment(param="model", kind=Kind.MAPPED, asked=first.asked or None, used=route.spec.id)
-            route = replace(route, asked=first.asked, noted=(noted,))
-            return route, self._registry.plan(request, route)
-        except (InvalidRequest, ModelNotFound, PermissionDenied):
-            return None
+
+def wanting(request: ImageRequest, route: Route) -> tuple[str, ...]:
+    """The parameters that a model cannot honour, whatever the policy would make of them."""
+    strict = request if request.policy is Policy.STRICT else replace(request, policy=Policy.STRICT)
+    return tuple(dict.fromkeys(violation.param for violation in validate(strict, route.spec)))
+
+
+def _noted(first: Route, route: Route) -> Adjustment:
+    return Adjustment(param="model", kind=Kind.MAPPED, asked=first.asked or None, used=route.spec.id)
+
+
+def _passed_over(model: str, params: tuple[str, ...]) -> Adjustment:
+    return Adjustment(param="fallback", kind=Kind.DROPPED, asked=model, used=params[0])

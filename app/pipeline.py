@@ -73,7 +73,10 @@ class Pipeline:
             try:
                 return await self._way(ticket, account, audience)
             except FALLS_BACK as error:
-                if account.begun or account.paid or error.billed or not await account.turn():
+                if account.begun or account.paid or error.billed:
+                    raise
+                if not await account.turn():
+                    error.message += account.obstacles
                     raise
 
     async def _way(self, ticket: Ticket, account: Account, audience: Audience) -> Answer:
@@ -142,7 +145,7 @@ class Pipeline:
             clock=self._clock,
             telemetry=self._telemetry,
             ticket=ticket,
-            ways=ticket.configured.fallbacks.ways(ticket.request, ticket.caller, first, allowed=ticket.fallback),
+            chain=ticket.configured.fallbacks.ways(ticket.request, ticket.caller, first, allowed=ticket.fallback),
         )
 
     async def _prepare(self, planned: Plan) -> Prepared:

@@ -12,7 +12,7 @@ from app.accepted import Resumption, written
 from app.answer import Answer, adjustments_header
 from app.delivery import Sketch
 from app.errors import QuotaExceeded, RateLimited, billed
-from app.fallback import Way
+from app.fallback import Chain, Way
 from app.ledger import Entries, Entry, State
 from app.limiter import Decision, Limiter, Scope, Spend, Standing, Unit, Used
 from app.telemetry import Telemetry
@@ -43,13 +43,14 @@ class Account:
         clock: Clock,
         telemetry: Telemetry,
         ticket: Ticket,
-        ways: tuple[Way, ...],
+        chain: Chain,
     ) -> None:
         self._limiter = limiter
         self._ledger = ledger
         self._clock = clock
         self._telemetry = telemetry
         self._ticket = ticket
+        ways = chain.ways
         self._left = list(ways[1:])
         self._spend = spend_of(ticket, ways[0])
         self._entry = entry_of(ticket, ways[0], clock.time())
@@ -57,6 +58,7 @@ class Account:
         self._answer: Answer | None = None
         self._tasks: dict[int, Accepted] = {}
         self.way = ways[0]
+        self.obstacles = chain.obstacles
         self.journal = Journal(patient=not self._left, accepted=self._accepted)
         self.standings: tuple[Standing, ...] = ()
         self.begun = False
@@ -185,8 +187,8 @@ class Reopened(Account):
     def __init__(
         self, found: Resumption, *, limiter: Limiter, ledger: Entries, clock: Clock, telemetry: Telemetry
     ) -> None:
-        ways, ticket = (found.way,), found.ticket
-        super().__init__(limiter=limiter, ledger=ledger, clock=clock, telemetry=telemetry, ticket=ticket, ways=ways)
+        chain, ticket = Chain(ways=(found.way,)), found.ticket
+        super().__init__(limiter=limiter, ledger=ledger, clock=clock, telemetry=telemetry, ticket=ticket, chain=chain)
         self._entry, self._deliverable = found.entry, found.deliverable
         self.journal = Journal(attempts=found.entry.attempts)
         self.journal.note(found.entry.upstream_request_id)

@@ -48,15 +48,35 @@ def test_only_what_cannot_have_been_billed_falls_back(tmp_path: Path, word: str,
 
 
 def test_a_target_that_cannot_do_the_request_is_passed_over(tmp_path: Path) -> None:
-    """A mask that the fallback lacks keeps the request from it: the first error stands."""
+    """What a fallback lacks keeps the request from it, whatever the policy: the first error stands, and tells."""
     with OPENAI.make() as openai, MINIMAX.make() as minimax:
         environ = OPENAI.environ(openai) | MINIMAX.environ(minimax)
         with running(tmp_path, environ | {"OPENAI_API_KEY": "sk-bad-key"}, CONFIG) as gateway:
             body = {"model": "gpt-image-2", "prompt": "a kite", "size": "1008x1008", "background": "transparent"}
+            answers = [
+                httpx2.post(
+                    f"{gateway.v1}/images/generations", json=body, headers={"pinhole-policy": policy}, timeout=60
+                )
+                for policy in ("strict", "lenient")
+            ]
+
+    for answer in answers:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_auth_error")
+        assert "'image-01' cannot do background as asked" in answer.json()["error"]["message"]
+    assert minimax.exchanges == []
+
+
+def test_the_target_that_serves_tells_which_ones_could_not(tmp_path: Path) -> None:
+    """One member of Pinhole-Adjustments for each, with the first parameter that stood in its way."""
+    chain = "fallbacks: {gpt-image-2: [cogview-3, image-01]}\n"
+    with OPENAI.make() as openai, MINIMAX.make() as minimax:
+        environ = OPENAI.environ(openai) | MINIMAX.environ(minimax) | {"ZAI_API_KEY": "sk-none"}
+        with running(tmp_path, environ | {"OPENAI_API_KEY": "sk-bad-key"}, chain) as gateway:
+            body = {"model": "gpt-image-2", "prompt": "a kite " * 150, "size": "1024x1024"}
             answer = httpx2.post(f"{gateway.v1}/images/generations", json=body, timeout=60)
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_auth_error")
-    assert minimax.exchanges == []
+    assert answer.headers["pinhole-model"] == "image-01"
+    assert 'fallback;kind=dropped;from="cogview-3";to="prompt"' in answer.headers["pinhole-adjustments"]
 
 
 LIMITED = (
