@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,15 +115,26 @@ class Registry:
 
     def resolve(self, request: ImageRequest, caller: Caller) -> Route:
         """The route of a request. Raises ModelNotFound, PermissionDenied."""
-        asked = request.model
-        own = asked and (asked not in DEFAULT_ALIASES or asked in self._aliases)
-        name = asked if own else self._settings.default_model
+        asked, name = request.model, self._meant(request.model)
         spec = self._find(name) if name else self._default(request, caller)
         if spec is None:
             raise ModelNotFound(f"The model '{asked[:100]}' does not exist.", param="model")
         if not caller.may_call(spec.id):
             raise PermissionDenied(f"Your key may not call the model '{spec.id}'.", param="model")
         return self._route(spec, asked, name or spec.id)
+
+    def patience(self, request: ImageRequest, caller: Caller) -> float:
+        """How long the model that was asked for is waited for; without end where its row does not say."""
+        name = self._meant(request.model)
+        try:
+            spec = self._find(name) if name else self._default(request, caller)
+        except ModelNotFound:  # told when the request is resolved
+            spec = None
+        return (spec and spec.deadline_seconds) or math.inf
+
+    def _meant(self, asked: str) -> str | None:
+        own = asked and (asked not in DEFAULT_ALIASES or asked in self._aliases)
+        return asked if own else self._settings.default_model
 
     def plan(self, request: ImageRequest, route: Route) -> Plan:
         """What a request comes to on a route. Raises InvalidRequest."""

@@ -111,7 +111,7 @@ class Images:
             form=_form(arrival, wish, caller, configured.config),
             configured=configured,
             started=started,
-            seconds=self._seconds(arrival),
+            seconds=min(self._seconds(arrival), configured.registry.patience(wish, caller)),
             fallback=arrival.headers.get("pinhole-fallback", "").strip().lower() != "none",
             label=arrival.label,
             fingerprint=fingerprint(wish) if repeats else "",

@@ -6,6 +6,7 @@ import http.client
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,6 +16,7 @@ from blake3 import blake3
 from app.runs import fingerprint
 from providers.core.types import ImageFormat, ImageRequest, InputImage, Operation
 from tests.gateway import Gateway, running
+from tests.upstreams.openai import OpenAIStandIn
 
 CONFIG = """
 keys:
@@ -126,6 +128,21 @@ def test_a_deadline_is_a_504_and_the_picture_still_comes(gateway: Gateway) -> No
     assert (late.headers["x-should-retry"], late.headers["pinhole-attempts"]) == ("false", "1")
     assert answer.status_code == 200
     assert images(gateway) == before + 1
+
+
+@pytest.mark.parametrize("model", ["gpt-image-2", "sluggish", None])
+def test_a_model_has_a_deadline_of_its_own(tmp_path: Path, model: str | None) -> None:
+    """`models.<id>.deadline_seconds` ends the wait of its callers, by whatever name they ask for it."""
+    config = "models: {gpt-image-2: {deadline_seconds: 0.3}}\naliases: {sluggish: gpt-image-2}\n"
+    with OpenAIStandIn() as upstream:
+        environ = {"OPENAI_API_KEY": upstream.key, "OPENAI_BASE_URL": f"{upstream.url}/v1"}
+        with running(tmp_path, environ, config) as gateway:
+            upstream.pause()
+            late = post(gateway, {"prompt": "a", "model": model}, pinhole_deadline="9")
+            upstream.resume()
+
+    assert (late.status_code, late.json()["error"]["code"]) == (504, "upstream_timeout")
+    assert int(late.headers["openai-processing-ms"]) < 5000
 
 
 def test_what_cannot_have_been_billed_is_run_anew(gateway: Gateway) -> None:
