@@ -74,7 +74,14 @@ def decide(request: ImageRequest, spec: ModelSpec) -> Decisions:
         options={**chosen, **encoding.options},
         output=encoding.output,
         composite=mask.value,
-        mask_remade=mask.decision is not None and mask.decision.fate is Fate.MAPPED,
+        mask_remade=_remade(request, spec, mask.decision),
         fits=fitting.fits,
         partial_images=partials.value,
     )
+
+
+def _remade(request: ImageRequest, spec: ModelSpec, fate: Decision | None) -> bool:
+    """Whether the model gets another mask than the caller's file: of plain alpha, another size, or white holes."""
+    if request.mask is None or fate is None or fate.fate not in {Fate.MAPPED, Fate.HONOURED}:
+        return False
+    return fate.fate is Fate.MAPPED or bool(spec.inputs and spec.inputs.white_mask)

@@ -62,7 +62,7 @@ class Inputs:
 
     `indexed` says that palettes are known to be taken, `alpha` that nothing without an alpha channel is, `opaque`
     that nothing with one is, `upright` that EXIF turns are not known to be read. With `mask_required` the model edits
-    only where a mask, or transparency of the image itself, says so.
+    only where a mask, or transparency of the image itself, says so; with `white_mask` it edits where a mask is white.
     """
 
     count: int = 1
@@ -78,6 +78,7 @@ class Inputs:
     opaque: bool = False
     upright: bool = False
     mask_required: bool = False
+    white_mask: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

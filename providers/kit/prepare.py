@@ -11,7 +11,7 @@ from providers.core.errors import InvalidRequest, Violation
 from providers.core.inputs import Fit
 from providers.core.plan import Adjustment, Call, Kind
 from providers.core.types import ImageFormat, InputImage, Size
-from providers.kit.mask import plain
+from providers.kit.mask import plain, to_luminance
 
 ROUNDS: Final = 12
 SHRINK: Final = 0.8
@@ -28,7 +28,7 @@ class Prepared:
 
 
 def prepared(calls: Sequence[Call], fits: Sequence[Fit | None]) -> Prepared:
-    """The calls with every image fitted once, the mask's alpha in a channel, its size that of the first image.
+    """The calls with every image fitted once, the mask as large as the first and in the model's own terms.
 
     Raises InvalidRequest.
     """
@@ -46,6 +46,8 @@ def prepared(calls: Sequence[Call], fits: Sequence[Fit | None]) -> Prepared:
         planned = fits[0].size if fits[0] else mask.size
         smaller += [_resized("mask", Kind.MAPPED, planned, images[0].size)] if planned != images[0].size else []
         mask = fitted(mask, Fit(format=ImageFormat.PNG, size=images[0].size, max_bytes=MASK_BYTES))
+    if mask is not None and first.spec.inputs and first.spec.inputs.white_mask:
+        mask = replace(mask, data=to_luminance(mask.data), orientation=1, has_alpha=False, indexed=False, deep=False)
     ready = tuple(replace(call, images=tuple(images), mask=mask) for call in calls)
     return Prepared(ready, tuple(dict.fromkeys(smaller)))
 

@@ -164,7 +164,9 @@ _X2_1_EDIT: Final = ModelSpec(
     sizes=FollowsInput(),
     n=fanned(4),
     options=SEED | WATERMARK,
-    inputs=Inputs(count=1, max_bytes=MAX_INPUT_BYTES, opaque=True, upright=True, min_edge=512, max_edge=4096),
+    inputs=Inputs(
+        count=1, max_bytes=MAX_INPUT_BYTES, opaque=True, upright=True, white_mask=True, min_edge=512, max_edge=4096
+    ),
     mask=Mask.NATIVE,
     output=BY_LINK,
     prices=dollars(0.02007, "alibabacloud.com, 2026-03-15"),

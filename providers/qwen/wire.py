@@ -9,7 +9,6 @@ from typing import Any, Final
 from providers.core.http import JSON, Buffer, HTTPRequest, Inline
 from providers.core.plan import Call
 from providers.core.types import ImageFormat, Size, nothing
-from providers.kit.mask import to_luminance
 
 _SERVICES: Final = "/api/v1/services/aigc"
 # A request with this header where it does not belong is refused with 403, and so is one without it elsewhere.
@@ -69,7 +68,7 @@ def _base_image(call: Call, endpoint: Endpoint) -> dict[str, Any]:
         "base_image_url": _inline(call.images[0].format, call.images[0].data),
     }
     if call.mask:
-        body["input"]["mask_image_url"] = _inline(ImageFormat.PNG, to_luminance(call.mask.data))
+        body["input"]["mask_image_url"] = _inline(ImageFormat.PNG, call.mask.data)
     return body
 
 

@@ -120,9 +120,7 @@ def _pictures(call: Call, schema: Schema) -> Iterator[tuple[str, Any]]:
     elif schema.image and call.images:
         yield schema.image, _inline(call.images[0])
     if schema.mask and call.mask is not None:
-        from providers.kit.mask import to_luminance  # noqa: PLC0415 - it brings an image library
-
-        yield schema.mask, Inline(to_luminance(call.mask.data), prefix="data:image/png;base64,")
+        yield schema.mask, _inline(call.mask)
 
 
 def _inline(image: InputImage) -> Inline:

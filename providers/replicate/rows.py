@@ -218,7 +218,7 @@ _FILL = replace(
     operations=frozenset({Operation.EDIT}),
     sizes=FollowsInput(),
     edit_sizes=None,
-    inputs=replace(_INPUTS, mask_required=True),
+    inputs=replace(_INPUTS, mask_required=True, white_mask=True),
     mask=Mask.NATIVE,
     prices=_dollars(0.05),
     note="Without a mask, the transparent part of the image is painted.",

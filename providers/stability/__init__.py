@@ -103,9 +103,7 @@ def _files(call: Call) -> Iterator[Part]:
     for image in call.images:
         yield Part("image", image.data, image.format)
     if call.mask is not None:
-        from providers.kit.mask import to_luminance  # noqa: PLC0415 - it brings an image library
-
-        yield Part("mask", to_luminance(call.mask.data), ImageFormat.PNG)
+        yield Part("mask", call.mask.data, ImageFormat.PNG)
 
 
 def _unfinished(reason: object, response: HTTPResponse) -> UpstreamFailure:

@@ -191,7 +191,7 @@ _INPAINT = replace(
     operations=_EDIT,
     sizes=FollowsInput(),
     edit_sizes=None,
-    inputs=replace(_INPUT, mask_required=True),
+    inputs=replace(_INPUT, mask_required=True, white_mask=True),
     mask=Mask.NATIVE,
     prices=_cents(5),
     note="Without a mask, the transparent part of the image is painted.",

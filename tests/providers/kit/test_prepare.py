@@ -10,6 +10,7 @@ from PIL import Image, ImageCms
 
 from providers.core.errors import InvalidRequest
 from providers.core.inputs import Fit
+from providers.core.spec import Inputs
 from providers.core.types import ImageFormat, InputImage, Size
 from providers.kit.images import inspect
 from providers.kit.prepare import fitted, prepared
@@ -87,6 +88,20 @@ def test_a_mask_of_any_size_fits_its_image() -> None:
     assert found.mask.size == Size(1200, 1200)
     assert len(found.mask.data) < 100_000
     assert pixels(bytes(found.mask.data)).getchannel("A").getextrema() == (90, 90)
+
+
+def test_a_mask_is_white_where_the_model_wants_white() -> None:
+    """Once for all calls of a fan-out, and also where it is made smaller with its image."""
+    image, mask = sent(png(128, 128)), sent(mask_png(128, 128, (0, 0, 64, 128)), "mask")
+    spec = replace(calls()[0].spec, inputs=Inputs(white_mask=True))
+    wanted = [replace(call, spec=spec, images=(image,), mask=mask) for call in calls(2)]
+    for fits, edge in (((None,), 128), ((fit(ImageFormat.PNG, 64, 64),), 64)):
+        first, second = (call.mask for call in prepared(wanted, fits).calls)
+        assert first
+        assert first is second
+        shown = pixels(bytes(first.data))
+        assert (shown.mode, shown.size) == ("L", (edge, edge))
+        assert (shown.getpixel((4, 4)), shown.getpixel((edge - 4, 4))) == (255, 0)
 
 
 def test_an_alpha_channel_is_made_where_the_model_wants_one() -> None:
