@@ -121,7 +121,10 @@ def line(url: str | None) -> Line | None:
     try:
         return connect(url)
     except ValueError:  # its text repeats parts of the URL, which may be of the password
-        raise SettingsError("REDIS_URL cannot be used; it must look like redis://:password@host:6379/0.") from None
+        raise SettingsError(
+            "REDIS_URL cannot be used; it must look like redis://:password@host:6379/0. docs/scaling.md has the "
+            "forms for TLS, sentinels and clusters, and their options; there are no others."
+        ) from None
 
 
 def limiter(redis: Line | None, config: Config, clock: Clock, ledger: Ledger, telemetry: Telemetry) -> Limiter:

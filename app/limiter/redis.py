@@ -45,6 +45,7 @@ COMMANDS: Final = {
 NOTHING: Final = (bulk(""),)
 BOTH, NEW, OLD = bulk("both"), bulk("new"), bulk("old")
 FREE: Final = Decision(allowed=True)
+PING: Final = Spend(request_id="ping", scopes=(), images=0, megapixels=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,9 @@ class RedisLimiter:
             await self._command("DEL", *keys)
 
     async def ping(self) -> None:
-        """Come back when Redis answers and can be written."""
-        await self._command("SET", f"{TAG}:ping", "1", "EX", LEASE_SECONDS)
+        """Come back when Redis runs the script and can be written: it ends a request that there never was."""
+        nothing = _amounts(0, 0, 0, 0, 0)
+        await self._run("settle", PING, (), (), (bulk(0), bulk(self._now()), *NOTHING, *NOTHING, *nothing, *nothing))
 
     async def ready(self) -> bool:
         try:

@@ -94,7 +94,7 @@ def server(url: str) -> Server:
         user=found.pop("username", ""),
         password=found.pop("password", ""),
         db=int(found.pop("db", 0)),
-        tls=_tls(found) if scheme == "rediss" else None,
+        tls=_tls(found, scheme),
     )
 
 
@@ -106,8 +106,8 @@ def _of_sentinels(scheme: str, rest: str) -> Server:
     for name in ("connection_class", "host"):
         named.pop(name, None)
     db, password = int(named.pop("db", 0)), named.pop("sentinel_password", None)
-    secure = {**named, "ssl": True} if scheme == "rediss" else {}
-    tls = _tls(named) if scheme == "rediss" else None
+    tls = _tls(named, scheme)
+    secure = {**named, "ssl": True} if tls else {}
     times = {"socket_timeout": SENTINEL_SECONDS, "socket_connect_timeout": SENTINEL_SECONDS}
     asking = {**times, "retry": Retry(NoBackoff(), 0), "decode_responses": True, "password": password, **secure}
     found = Sentinel(nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call] # redis-py 8.1 leaves it untyped
@@ -121,8 +121,12 @@ def _of_sentinels(scheme: str, rest: str) -> Server:
     )
 
 
-def _tls(options: dict[str, Any]) -> RedisSSLContext:
-    """The context of a URL's options, its files read. Raises ValueError."""
+def _tls(options: dict[str, Any], scheme: str) -> RedisSSLContext | None:
+    """What is left of a URL's options is for TLS, whose files are read. Raises ValueError."""
+    if any(not name.startswith("ssl_") for name in options) or (options and scheme != "rediss"):
+        raise ValueError("an option that is not known")  # such as timeouts, which are chosen here
+    if scheme != "rediss":
+        return None
     try:
         found: RedisSSLContext = SSLConnection(**options).ssl_context
         found.get()

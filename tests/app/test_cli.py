@@ -196,6 +196,8 @@ def test_a_mistake_is_a_sentence(
         ({"PINHOLE_HOST": "0.0.0.0"}, "PINHOLE_API_KEYS"),  # noqa: S104 - refused
         ({"PINHOLE_DATA_DIR": "a-file"}, "PINHOLE_DATA_DIR"),
         ({"REDIS_URL": "nonsense"}, "REDIS_URL"),
+        ({"REDIS_URL": "redis://127.0.0.1/0?socket_timeout=5"}, "REDIS_URL"),
+        ({"REDIS_URL": "rediss://127.0.0.1/0?ssl_ca_certs=/not/there"}, "REDIS_URL"),
         ({"DATABASE_URL": "postgresql://pinhole@127.0.0.1:1/pinhole"}, "DATABASE_URL"),
     ],
 )

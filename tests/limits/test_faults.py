@@ -120,6 +120,23 @@ async def test_a_frozen_redis_never_hangs_anybody(server: RedisServer) -> None:
     assert after.allowed
 
 
+async def test_a_redis_that_runs_no_script_is_not_back(server: RedisServer) -> None:
+    """It answers and can be written, but a rule of its own forbids what decides: lost once, and no flutter."""
+    heard: list[bool] = []
+    await server.ask("ACL", "SETUSER", "mean", "on", ">pw", "~*", "+@all", "-@scripting")
+    inner = RedisLimiter(connect(server.url.replace("redis://", "redis://mean:pw@")))
+    limiter = GuardedLimiter(inner, CLOCK, lambda _, back: heard.append(back), share=0.5)
+    first = await limiter.spend(spend("first", requests_per_minute=10))
+    await asyncio.sleep(2.5)
+    during = list(heard)
+    await server.ask("ACL", "SETUSER", "mean", "+@scripting")
+    await until(lambda: heard[-1:] == [True])
+    await limiter.close()
+
+    assert first.allowed
+    assert during == [False]
+
+
 async def test_what_was_settled_while_redis_was_away_is_told_later(server: RedisServer) -> None:
     """A lease taken before and ended during the loss is free at once after it, and its images are given back."""
     heard: list[bool] = []
