@@ -74,6 +74,8 @@ def main_cases(hall: Hall, cases: Sequence[Case], others: Sequence[Target] = ())
     with hall.pinhole() as pinhole:
         for case in cases:
             hall.bench.verify(pinhole, case)
+            if case.most:
+                tools.touch(hall.work, case.most * (hall.rounds + 1) * 2**21)
             able = [peer for peer in others if peers.able(hall.bench, peer, case)]
             found[case.name] = hall.beside([*([] if case.relay else [hall.nginx]), pinhole, *able], case)
     return found
