@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,7 @@ from providers.core.errors import PinholeError
 from providers.core.http import JSON, Buffer, Inline
 from providers.core.types import Operation
 from providers.kit.bodies import encode
+from providers.kit.clock import Clock
 
 KEEP_ALIVE_SECONDS: Final = 10.0
 KEEP_ALIVE: Final = b": keep-alive\n\n"
@@ -113,31 +115,45 @@ def frame(name: str, document: dict[str, Any]) -> list[Buffer]:
 
 
 async def alive(
-    source: AsyncIterator[list[Buffer]], seconds: float = KEEP_ALIVE_SECONDS
+    source: AsyncIterator[list[Buffer]], clock: Clock, seconds: float = KEEP_ALIVE_SECONDS
 ) -> AsyncGenerator[list[Buffer]]:
     """`source`, with a comment whenever nothing came for a while. The source is run in a task of its own."""
-    queue: asyncio.Queue[list[Buffer] | None] = asyncio.Queue()
+    come: deque[list[Buffer] | None] = deque()
+    moved = asyncio.Event()
 
     async def pump() -> None:
         try:
             async for buffers in source:
-                queue.put_nowait(buffers)
+                come.append(buffers)
+                moved.set()
         finally:
-            queue.put_nowait(None)
+            come.append(None)
+            moved.set()
 
     task = asyncio.create_task(pump())
     try:
         while True:
-            try:
-                buffers = await asyncio.wait_for(queue.get(), seconds)
-            except TimeoutError:
+            if not come:
+                moved.clear()
+                await _either(moved.wait(), clock.sleep(seconds))
+            if not come:
                 yield [KEEP_ALIVE]
-                continue
-            if buffers is None:
+            elif (buffers := come.popleft()) is not None:
+                yield buffers
+            else:
                 break
-            yield buffers
         await task
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def _either(*works: Coroutine[Any, Any, object]) -> None:
+    """Until one of them is done; the others end then."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -19,6 +19,10 @@ IDLE_SECONDS: Final = 1.0
 # anyio's sockets (those of the SDKs' async clients) end with a FIN and reset right after it when they left bytes
 # unread (4.16, 2026-11-26): an end is believed when nothing follows it for a moment.
 END_SECONDS: Final = 0.25
+# An async client may have read the last bytes when its timeout ends the request: no reset then. Its SDK's retry says
+# so: openai-python 3.54 comes after half a second, and after a second the next time.
+RETRY_SECONDS: Final = 3.0
+RETRIES: Final = b"x-stainless-retry-count"
 STALLED_SECONDS: Final = 30.0
 GONE: Final = select.POLLERR | select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 
@@ -47,7 +51,7 @@ def expected(scope: MutableMapping[str, Any], done: Done) -> bool:
     receipts: Receipts | None = scope.get("extensions", {}).get(EXTENSION)
     if receipts is None:
         return False
-    receipts.expect(done)
+    receipts.expect(done, retries=any(name == RETRIES for name, _ in scope["headers"]))
     return True
 
 
@@ -60,6 +64,7 @@ class Receipts:
         self._open: list[Done] = []
         self._sending = False
         self._closing = False
+        self._ended = self._retries = False
         self._timer: asyncio.TimerHandle | None = None
         self._left = 0
         self._stalled = 0.0
@@ -69,9 +74,10 @@ class Receipts:
         number = self._connection.get_extra_info("socket").fileno()
         return number < 0 or bool(_events(number) & GONE)
 
-    def expect(self, done: Done) -> None:
-        """An answer's last piece is sent next."""
+    def expect(self, done: Done, *, retries: bool = False) -> None:
+        """An answer's last piece is sent next. `retries`: its caller says so when it asks again."""
         self._open.append(done)
+        self._retries = retries
         self._sending = True
 
     def out(self) -> None:
@@ -89,7 +95,7 @@ class Receipts:
         """The caller sends no more: True when the connection has to stay for what is open."""
         if not self._open:
             return False
-        self._closing = True
+        self._closing = self._ended = True
         if not self._sending:
             self._look_in(END_SECONDS)
         return True
@@ -121,6 +127,11 @@ class Receipts:
             self._settle(taken=False)
         elif left or before:
             self._look_in(IDLE_SECONDS)
+        elif self._ended and self._retries:
+            for done in self._open:
+                self._loop.call_later(RETRY_SECONDS, done, True)
+            self._open = []
+            self._connection.finish()
         else:
             self._settle(taken=True)
 

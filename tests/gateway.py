@@ -32,6 +32,7 @@ from app.telemetry import Telemetry
 from app.telemetry.traces import tracer
 from providers.kit.clock import Clock, SystemClock
 from providers.kit.transport import HTTPTransport
+from tests.clock import slept
 
 START_SECONDS = 10.0
 
@@ -58,7 +59,7 @@ class Gateway:
 
 
 class HurriedClock(SystemClock):
-    """The real clock, on which waiting takes a hundredth; `slept` is what was waited for, in seconds."""
+    """The real clock, on which short waits take a hundredth; `slept` is what was waited for, in seconds."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
@@ -76,7 +77,7 @@ class HurriedClock(SystemClock):
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        await super().sleep(seconds / 100)
+        await slept(seconds, seconds / 100)
 
 
 @contextmanager

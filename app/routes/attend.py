@@ -134,7 +134,7 @@ class Attendance:
             request_id=arrival.label,
             superset="r9s" in arrival.headers.get("user-agent", ""),
         )
-        source = alive(self._events(arrival, ticket, seat, frames))
+        source = alive(self._events(arrival, ticket, seat, frames), self.clock)
         try:
             first = await _first(arrival, source)
         except PinholeError as error:

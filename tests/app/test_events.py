@@ -225,6 +225,18 @@ async def gathered(stream: AsyncIterator[list[Buffer]], into: list[list[Buffer]]
         into.append(buffers)  # noqa: PERF401 - kept one by one: an error may follow
 
 
+class GatedClock(SystemClock):
+    """Its sleepers wait for the gate."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await self.gate.wait()
+
+
 async def test_silence_is_filled_with_comments() -> None:
     """While nothing comes, a comment goes out now and then; what comes is passed on in order."""
     quiet = asyncio.Event()
@@ -236,7 +248,7 @@ async def test_silence_is_filled_with_comments() -> None:
         yield [b"3"]
 
     got = []
-    async for buffers in alive(slow(), seconds=0.02):
+    async for buffers in alive(slow(), SystemClock(), seconds=0.02):
         got.append(buffers)
         if got.count([KEEP_ALIVE]) == 2:
             quiet.set()
@@ -245,11 +257,26 @@ async def test_silence_is_filled_with_comments() -> None:
     assert [buffers for buffers in got if buffers != [KEEP_ALIVE]] == [[b"1"], [b"2"], [b"3"]]
 
 
+async def test_silence_is_measured_by_the_clock() -> None:
+    """A comment goes out after the clock's ten seconds, however long they take on this machine."""
+    clock = GatedClock()
+    stream = alive(source(60.0), clock)
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0.05)
+    early = waiting.done()
+    clock.gate.set()
+
+    assert not early
+    assert await asyncio.wait_for(waiting, 5) == [KEEP_ALIVE]
+    assert clock.slept == [10.0]
+    await stream.aclose()
+
+
 @pytest.mark.parametrize("before", [(), (b"1",), (b"1", 0.03)])
 async def test_an_error_ends_the_stream(before: tuple[float | bytes, ...]) -> None:
     """A failed source never leaves its reader waiting with keep-alives."""
     got: list[list[Buffer]] = []
-    stream = alive(source(*before, UpstreamError("broke off")), seconds=0.5)
+    stream = alive(source(*before, UpstreamError("broke off")), SystemClock(), seconds=60)
     with pytest.raises(UpstreamError):
         await asyncio.wait_for(gathered(stream, got), 2)
 
@@ -268,7 +295,7 @@ async def test_a_reader_that_leaves_ends_the_source() -> None:
         finally:
             ended.set()
 
-    stream = alive(endless(), seconds=1)
+    stream = alive(endless(), SystemClock(), seconds=60)
     assert await anext(stream) == [b"x"]
     await stream.aclose()
     await asyncio.wait_for(ended.wait(), 1)

@@ -290,12 +290,12 @@ def url(tmp_path: Path, upstream: OpenAIStandIn) -> Iterator[str]:
         yield gateway.url
 
 
-def ask(url: str, *, stream: bool = False) -> socket.socket:
+def ask(url: str, more: str = "", *, stream: bool = False) -> socket.socket:
     """A connection on which an image was asked for."""
     content = json.dumps(BODY | ({"stream": True} if stream else {}))
     connection = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20)
     head = f"POST /v1/images/generations HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(content)}\r\n"
-    connection.sendall(f"{head}content-type: application/json\r\n\r\n{content}".encode())
+    connection.sendall(f"{head}content-type: application/json\r\n{more}\r\n{content}".encode())
     return connection
 
 
@@ -334,6 +334,17 @@ def test_a_picture_that_was_never_read_is_there_for_any_repeat(url: str, upstrea
     repeat = again(url)
 
     assert repeat.headers["pinhole-replayed"] == "true"
+    assert upstream.paid == 1
+
+
+def test_a_retry_soon_after_an_end_says_that_the_picture_was_not_had(url: str, upstream: OpenAIStandIn) -> None:
+    """An async client may read the last bytes in the moment of its timeout: then only its SDK's retry tells."""
+    with closing(ask(url, "x-stainless-retry-count: 0\r\n")) as connection:
+        read(connection)
+    time.sleep(0.5)  # as long as openai-python waits, and longer than an end without a reset is waited for
+    retry = again(url, x_stainless_retry_count="1")
+
+    assert retry.headers["pinhole-replayed"] == "true"
     assert upstream.paid == 1
 
 

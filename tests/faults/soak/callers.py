@@ -102,7 +102,9 @@ class Caller:
         keyed = {"idempotency-key": name} if self._random.random() < 0.3 else {}
         hurried = self._random.choice((0, 0, 0, 1, 2))  # attempts that the caller leaves early
         end = GAVE_UP
-        for attempt in range(TRIES):
+        attempt, refused = -1, 0
+        while attempt - refused < TRIES - 1:
+            attempt += 1
             label = f"{name}.{attempt}"
             headers = {**AUTHORIZED, **keyed, "x-request-id": label, "x-stainless-retry-count": str(attempt)}
             wait = self._random.uniform(0.02, 0.5) if attempt < hurried else 60
@@ -110,6 +112,7 @@ class Caller:
                 reply = await self._asked(client, f"{self._gateway(name).url}{kind.path}", headers, wait, body)
             except httpx2.ConnectError:
                 self._tell(name, "refused")
+                refused += 1  # nobody was there to be asked
                 await asyncio.sleep(0.3)
                 continue
             except (TimeoutError, httpx2.HTTPError) as error:
