@@ -81,8 +81,11 @@ def _pairs(given: list[str] | None) -> dict[str, str]:
 @keys.command("list")
 def list_keys() -> None:
     """All keys that are not revoked, without secrets."""
-    for row in _run(lambda found, settings: _keys(found, settings).list()):
+    rows = _run(lambda found, settings: _keys(found, settings).list())
+    for row in rows:
         typer.echo(json.dumps(row, ensure_ascii=False))
+    if not rows:
+        typer.echo("There are none: pinhole keys create NAME makes one.", err=True)
 
 
 @keys.command("revoke")

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from app.config import Config, load, parse
+from app.config import (
+    Capacity,
+    Config,
+    CredentialEntry,
+    KeyEntry,
+    Limits,
+    ModelEntry,
+    ProviderEntry,
+    Redis,
+    Server,
+    Storage,
+    load,
+    parse,
+)
+from app.registry import Registry
 from app.settings import SettingsError
+from app.settings import load as load_settings
+from providers import discover
 
 WHOLE = """
 providers:
@@ -38,6 +55,19 @@ def test_the_documented_file_is_read_whole() -> None:
     assert found.limits.usd_per_day == 100
     assert found.fallbacks["gpt-image-2"] == ("gemini-3-pro-image", "qwen-image")
     assert found.keys[0].limits.concurrent_images == 8
+
+
+def test_the_page_about_the_file_shows_all_of_it() -> None:
+    """Its example is a file that starts, and names every key there is."""
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    environ = dict.fromkeys(("ENGINE_KEY", "GEMINI_KEY_A", "GEMINI_KEY_B", "TEAM_A_KEY"), "sk")
+    found = parse(text, environ)
+    Registry(discover(), load_settings(environ), found)
+
+    known = (Config, ProviderEntry, CredentialEntry, ModelEntry, KeyEntry, Limits, Storage, Redis, Capacity, Server)
+    names = {name for part in known for name in part.model_fields} - {"base_url"}
+    assert names <= set(re.findall(r"[a-z_]+(?=: )", text.replace("\n", " ")))
 
 
 def test_names_of_variables_become_their_values() -> None:
