@@ -35,14 +35,17 @@ def read(data: bytes) -> Image.Image:
 
 
 def hole(mask: bytes, size: tuple[int, int]) -> Image.Image:
-    """What may be repainted (L, 255 where the mask is transparent).
+    """What may be repainted (L, 255 where the mask is transparent). A grey mask, as some vendors want it, is that.
 
-    Raises ValueError for a mask of another size, without an alpha channel, or unreadable.
+    Raises ValueError for a mask of another size, in colours without an alpha channel, or unreadable.
     """
     picture = read(mask)
     if picture.size != size:
         raise ValueError(f"the mask is {picture.width}x{picture.height}, the image {size[0]}x{size[1]}")
     if picture.mode != "RGBA":
+        with Image.open(io.BytesIO(mask)) as opened:
+            if opened.mode == "L":
+                return picture.convert("L")
         raise ValueError("the mask has no alpha channel")
     return ImageChops.invert(picture.getchannel("A"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import zlib
 from io import BytesIO
@@ -9,10 +10,14 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from providers import discover
+from providers.core.spec import Mask, ModelSpec
 from tests.app.wire import EDIT, Piece, data_url, edit, form, post
 from tests.gateway import Gateway
-from tests.upstreams.images import encode, jpeg, mask_png, picture, png, webp
+from tests.upstreams.images import encode, jpeg, mask_png, picture, pixels, png, webp
 
+NATIVE = [spec for provider in discover() for spec in provider.models if spec.mask is Mask.NATIVE]
+MASKED = list({(spec.provider, spec.inputs): spec for spec in NATIVE}.values())
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 HTML = b"<!doctype html><script>alert(1)</script>"
 PDF = b"%PDF-1.7\n"
@@ -160,6 +165,25 @@ def test_a_mask_on_a_model_without_masks_is_refused(sandbox: Gateway) -> None:
     answer = edit(sandbox, png(512, 512), mask, model="image-01")
 
     assert (answer.status, answer.error["param"]) == (400, "mask")
+
+
+@pytest.mark.parametrize("spec", MASKED, ids=lambda spec: spec.id)
+def test_the_sandbox_keeps_to_the_mask_of_every_model(sandbox: Gateway, spec: ModelSpec) -> None:
+    """Whatever a vendor's own mask looks like: inside something is painted, outside the picture is the caller's."""
+    photo, hole = png(1024, 1024), (0, 0, 512, 1024)
+    mask = Piece("mask", mask_png(1024, 1024, hole), "m.png")
+    wish = [Piece("response_format", "b64_json"), Piece("output_format", "png"), mask]
+    answer = form(
+        sandbox, Piece("model", spec.id), Piece("prompt", "a"), Piece("image", photo, "a.png"), *wish, path=EDIT
+    )
+    assert answer.status == 200, answer.body
+    made = pixels(base64.b64decode(answer.json()["data"][0]["b64_json"])).convert("RGB")
+    before = pixels(photo)
+    outside = (512, 0, 1024, 1024)
+
+    assert made.size == before.size
+    assert made.crop(outside).tobytes() == before.crop(outside).tobytes()
+    assert made.crop(hole).tobytes() != before.crop(hole).tobytes()
 
 
 @pytest.mark.parametrize("model", ["dall-e-3", "cogview-4"])
