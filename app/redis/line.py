@@ -16,7 +16,7 @@ from typing import Any, Final
 from app.redis.server import Server, server
 from app.redis.wire import Asked, Lost, Refused, Wire, bulk, question
 
-# The longest silence of a server that was asked, twice; and the longest time to reach one.
+# The longest silence of a server that was asked, twice that at the second try; and the longest time to reach one.
 SILENCE_SECONDS: Final = 0.5
 # The longest way of one question, with all that stood before it and its second try.
 PATIENCE_SECONDS: Final = 5.0
@@ -130,7 +130,8 @@ class Line:
         self._looking, wire, pause = None, self._wire, LOOK_SECONDS
         if wire is not None and wire.waiting:
             now = loop.time()
-            late = now - wire.heard > SILENCE_SECONDS or now - wire.waiting[0].since > PATIENCE_SECONDS
+            silence = SILENCE_SECONDS * wire.waiting[0].tries
+            late = now - wire.heard > silence or now - wire.waiting[0].since > PATIENCE_SECONDS
             if late and self._suspect is wire:
                 self._again(wire.take(), Lost("timeout"), now - PATIENCE_SECONDS)
                 wire.drop()

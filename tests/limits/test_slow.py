@@ -81,7 +81,7 @@ async def test_a_redis_that_needs_seconds_is_away(server: RedisServer) -> None:
         after = await limiter.spend(spend("after", 18, images_per_minute=20, concurrent_images=20))
         await limiter.close()
 
-    assert took < 2.5
+    assert took < 4
     assert sum(decision.allowed for decision in during) == 10
     assert after.allowed  # 20 less the two that were used through Redis
 
@@ -200,20 +200,20 @@ async def test_repeats_are_found_over_a_slow_way_and_again_after_it(server: Redi
             for name in ("one", "two")
         )
         await asyncio.gather(one.start(), two.start())
-        assert await one.begin(record("a", "one", one), retry=False, patience=60) is None
+        assert await one.begin(record("a", "one", one), retry=0, patience=60) is None
         await one.alone("a")
-        joined = await two.begin(record("r1", "one", two), retry=True, patience=60)
+        joined = await two.begin(record("r1", "one", two), retry=1, patience=60)
         assert heard == []
 
         way.delay = lambda: 1.5
         started = time.monotonic()
-        lonely = await one.begin(record("b", "another", one), retry=False, patience=60)
+        lonely = await one.begin(record("b", "another", one), retry=0, patience=60)
         await one.alone("b")
         took = time.monotonic() - started
         way.delay = lambda: 0.0
         await asyncio.sleep(1.1)
         await one.beat()
-        again = await two.begin(record("r2", "another", two), retry=True, patience=60)
+        again = await two.begin(record("r2", "another", two), retry=1, patience=60)
         for index in (one, two):
             await index.close()
 
