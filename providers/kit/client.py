@@ -159,7 +159,7 @@ class Client:
 
     async def _streamed(self, deployment: Deployment, way: _Way) -> AsyncIterator[Partial | Completed]:
         provider, call = deployment.provider, way.call
-        request = wire(deployment, await _composed(provider, call))
+        request = wire(deployment, provider.request(call))
         with self._attempt(provider, call, way.journal) as attempt:
             async with self._transport.open(request, self._remaining(way.deadline)) as answer:
                 attempt.status = answer.status
@@ -189,7 +189,7 @@ class Client:
 
     async def _once(self, deployment: Deployment, way: _Way) -> Completed:
         with self._attempt(deployment.provider, way.call, way.journal) as attempt:
-            request = wire(deployment, await _composed(deployment.provider, way.call))
+            request = wire(deployment, deployment.provider.request(way.call))
             response = await self._transport.send(request, self._remaining(way.deadline))
             attempt.status = response.status
             outcome = deployment.provider.outcome(way.call, response)
@@ -224,13 +224,6 @@ class Client:
         if remaining <= 0:
             raise DeadlinePassed("The deadline passed before the upstream was asked.", billed=False)
         return remaining + self._overtime
-
-
-async def _composed(provider: Provider, call: Call) -> HTTPRequest:
-    """The adapter's request, off the loop where pixels may be decoded for it."""
-    if call.mask is None and all(image.orientation == 1 and not image.has_alpha for image in call.images):
-        return provider.request(call)  # no adapter has a reason: nothing to lay over, to turn or to flatten
-    return await anyio.to_thread.run_sync(provider.request, call)
 
 
 async def _whole(answer: Answer) -> HTTPResponse:
