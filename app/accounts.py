@@ -45,6 +45,8 @@ class Accounts:
         """`provider/model` names that choose among several, with the provider that each means."""
         names = self.entries(spec)
         for name in names if len(names) > 1 else ():
+            if not self.named(name):  # the vendor's own name means whoever speaks for it then
+                continue
             yield f"{name}/{spec.id.removeprefix(f'{name}/')}", name
 
     def limits(self, spec: ModelSpec) -> tuple[str, Limits] | None:

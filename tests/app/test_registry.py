@@ -234,6 +234,8 @@ def test_an_entry_without_a_list_is_an_account_of_its_type() -> None:
     assert [one.key for one in resolved(found, "gemini-3-pro-image").deployments] == ["k1", "k2", "k3"]
     assert [one.key for one in resolved(both, "gemini-3-pro-image").deployments] == ["k0", "k1", "k2", "k3"]
     assert [one.key for one in resolved(found, "second/gemini-3-pro-image").deployments] == ["k2", "k3"]
+    assert len(resolved(found, "gemini/gemini-3-pro-image").deployments) == 3
+    assert [one.key for one in resolved(both, "gemini/gemini-3-pro-image").deployments] == ["k0"]
     assert resolved(found, "flux-dev").deployments[0].key == "k4"
     with pytest.raises(ModelNotFound):
         resolved(found, "gpt-image-2")
