@@ -162,6 +162,17 @@ class Caller:
         return "answered"
 
 
+async def had(url: str, name: str, made: Made) -> bool:
+    """Whether the results route gives the very picture of a wish, under any of its labels."""
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        for attempt in range(TRIES):
+            answer = await client.get(f"{url}/v1/images/results/{name}.{attempt}", headers=AUTHORIZED, timeout=30)
+            if answer.status_code == httpx2.codes.OK:
+                pictures = (base64.b64decode(text) for text in read(answer).pictures)
+                return {hashlib.sha256(data).hexdigest() for data in pictures} <= made.digests.get(name, set())
+    return False
+
+
 def read(answer: httpx2.Response) -> Reply:
     """A whole answer. Raises RemoteProtocolError for a stream without an end."""
     replayed = answer.headers.get("pinhole-replayed") == "true"

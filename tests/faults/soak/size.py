@@ -25,7 +25,7 @@ class Size:
 
 @dataclass(slots=True)
 class Report:
-    """What came of it. `unknown`: lost to a kill -9, and the ledger says so."""
+    """`later`: had from the results route in the end. `unknown`: lost to a kill -9, told by the ledger."""
 
     seed: int
     seconds: float = 0.0
@@ -34,6 +34,7 @@ class Report:
     kinds: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     replayed: int = 0
+    later: int = 0
     submits: int = 0
     stops: int = 0
     late_stops: int = 0

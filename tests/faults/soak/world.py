@@ -18,7 +18,7 @@ from app.ledger.tables import requests
 from app.settings import load
 from tests.faults.fault import Stage
 from tests.faults.proxy import FaultProxy, Passage
-from tests.faults.soak.callers import KEY, Caller
+from tests.faults.soak.callers import KEY, Caller, had
 from tests.faults.soak.providers import FREE, Chance, Made, UniqueOpenAI, UniqueReplicate, named
 from tests.faults.soak.size import Report, Size
 from tests.processes import Process
@@ -26,7 +26,7 @@ from tests.services import RedisServer, postgres
 from tests.upstreams.replicate import KEY as REPLICATE_KEY
 
 CONFIG = "storage: {{url: 'file://{images}'}}\nserver: {{drain_seconds: 60}}\nkeys: [{{name: soak, key: {key}}}]\n"
-SWEPT_SECONDS = 120
+SWEPT_SECONDS = 120  # rows of killed gateways are swept within a minute or so
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class World:
     proxies: tuple[FaultProxy, ...]
     environs: tuple[dict[str, str], ...]
 
-    async def rows(self) -> dict[str, set[State]]:
-        """The ledger's states by wish, when none is open any more: rows of killed gateways are swept in time."""
+    async def rows(self, seconds: int) -> dict[str, set[State]]:
+        """The ledger's states by wish, when none is open any more or after so many seconds."""
         found: dict[str, set[State]] = {}
-        for _ in range(SWEPT_SECONDS):
+        for _ in range(seconds):
             found = defaultdict(set)
             for environ in self.environs:
                 database = engine(load(environ))
@@ -105,7 +105,7 @@ def world(size: Size, report: Report) -> Iterator[World]:
 
 async def reckon(report: Report, found: World, callers: Sequence[Caller], *, killed: bool) -> None:
     """The proxies' book against the callers', and against the ledger's where a kill -9 excuses a loss."""
-    rows = await found.rows()
+    rows = await found.rows(SWEPT_SECONDS if killed else 5)
     ends = {name: end for caller in callers for name, end in caller.ends.items()}
     told = {name: lines for caller in callers for name, lines in caller.told.items()}
     report.rows.update("+".join(sorted(states)) for states in rows.values())
@@ -116,6 +116,9 @@ async def reckon(report: Report, found: World, callers: Sequence[Caller], *, kil
         if paying and len(passages) > paying[0] + 1:
             report.paid_twice.append(f"{name}: {history}")
         if not any(one.whole for one in passages) or ends.get(name) == "answered":
+            continue
+        if await had(found.gateways[0].url, name, found.made):
+            report.later += 1
             continue
         excused = killed and State.UNKNOWN in rows.get(name, ())
         (report.unknown if excused else report.lost).append(f"{name}: {sorted(rows.get(name, ()))}: {history}")
