@@ -16,16 +16,16 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 
-from app import admin_cli, catalog
 from app import config as config_file
 from app.auth import keyring
-from app.caller import Wish, ask, explained, named, saved
-from app.doctor import doctor
+from app.commands import admin, catalog
+from app.commands.caller import Wish, ask, explained, named, saved
+from app.commands.doctor import doctor
+from app.http.process import Server, tune
+from app.http.server import Protocol
 from app.ledger.database import refuse_unready
 from app.main import create_app
-from app.process import Server, tune
 from app.registry import Registry
-from app.server import Protocol
 from app.settings import Settings, SettingsError, masked, refuse_open_door
 from app.settings import load as load_settings
 from app.telemetry import configure_logging
@@ -36,9 +36,9 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-cli.add_typer(admin_cli.db, name="db")
-cli.add_typer(admin_cli.keys, name="keys")
-cli.command()(admin_cli.usage)
+cli.add_typer(admin.db, name="db")
+cli.add_typer(admin.keys, name="keys")
+cli.command()(admin.usage)
 cli.command()(doctor)
 
 

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from app.configured import Current
+from app.http.process import release
 from app.ledger.database import prepare
 from app.ledger.sql import SQLLedger
-from app.process import release
 from app.resume import Resumer
 from app.routes.health import Draining
 from app.runs import Runs

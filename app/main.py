@@ -12,7 +12,6 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from app import config as config_file
-from app import edge
 from app.auth import keyring
 from app.capacity import Capacity
 from app.config import Config
@@ -20,6 +19,7 @@ from app.configured import Configured, Current
 from app.delivery import Delivery
 from app.docs_page import Docs
 from app.fallback import Fallbacks
+from app.http import edge
 from app.keys import Keys
 from app.ledger import Ledger
 from app.ledger.database import engine

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.bodies import PACE, Pace
 from app.capacity import Capacity
-from app.forms import MEMORY
+from app.http.bodies import PACE, Pace
+from app.http.forms import MEMORY
 from app.keys import Keys
 from app.ledger import Ledger
 from app.limiter import Limiter

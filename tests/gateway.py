@@ -16,8 +16,9 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app import config as config_file
-from app.bodies import PACE, Pace
 from app.capacity import Capacity
+from app.http.bodies import PACE, Pace
+from app.http.server import Protocol
 from app.keys import Keys
 from app.ledger import MemoryLedger
 from app.ledger.database import engine, upgrade
@@ -25,7 +26,6 @@ from app.limiter import Limiter
 from app.main import create_app, image_folder, limiter, line, room
 from app.seams import Seams
 from app.secret import signing_secrets
-from app.server import Protocol
 from app.settings import load
 from app.store import DiskStore, ImageStore, Links
 from app.telemetry import Telemetry

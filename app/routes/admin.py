@@ -10,9 +10,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from app import bodies
 from app.config import KeyFields
 from app.configured import Current
+from app.http import bodies
 from app.keys import Keys
 from app.ledger import Ledger
 from app.routes import describe

@@ -13,11 +13,11 @@ from starlette.responses import JSONResponse, Response
 
 from app import kept as answers
 from app.answer import limits, served
-from app.arrival import Arrival
 from app.configured import Current
 from app.delivery import Sketch
 from app.errors import NotFound
 from app.events import Frames, alive
+from app.http.arrival import Arrival
 from app.kept import Kept
 from app.pipeline import Pipeline
 from app.routes import describe

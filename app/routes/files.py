@@ -9,8 +9,8 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from app.edge import respond
 from app.errors import NotFound, Overloaded, RangeNotSatisfiable
+from app.http.edge import respond
 from app.routes import describe
 from app.store import ImageStore, Links, StoreError
 from providers.core.errors import PermissionDenied

@@ -12,12 +12,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
-from app import bodies, edge, errors, forms, inputs, schemas
-from app.arrival import Arrival
+from app import errors, schemas
 from app.auth import Caller
 from app.config import Config
 from app.configured import Current
 from app.explain import explanation
+from app.http import bodies, edge, forms, inputs
+from app.http.arrival import Arrival
 from app.pipeline import Pipeline
 from app.routes import describe
 from app.routes.attend import Attendance

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from app import catalog
+from app.commands import catalog
 from app.configured import Current
 from app.routes import describe
 from providers.core.errors import ModelNotFound

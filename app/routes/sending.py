@@ -8,7 +8,7 @@ from typing import Any, Final
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive
 
-from app.receipts import Done, expected
+from app.http.receipts import Done, expected
 from providers.core.errors import PinholeError
 from providers.core.http import Buffer
 from providers.kit.room import portions

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from app.arrival import Gone
 from app.delivery import Sketch
+from app.http.arrival import Gone
 from app.kept import Kept
 from app.runs import failures
 from app.runs.protocol import Record

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
-from app.bodies import GENERATION_BYTES, Pace, chunks, read_form, read_json
 from app.errors import BadInput, RequestTimeout
-from app.forms import MASK_BYTES
+from app.http.bodies import GENERATION_BYTES, Pace, chunks, read_form, read_json
+from app.http.forms import MASK_BYTES
 from providers.core.errors import PinholeError
 from tests.app.wire import BOUNDARY, EDIT, GENERATE, Piece, ask, form, host, post, raw
 from tests.gateway import Gateway, running

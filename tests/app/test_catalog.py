@@ -1,10 +1,10 @@
-"""app.catalog: what a row says, as callers discover it."""
+"""app.commands.catalog: what a row says, as callers discover it."""
 
 from __future__ import annotations
 
 import pytest
 
-from app.catalog import model
+from app.commands.catalog import model
 from providers import discover
 from providers.core.errors import InvalidRequest
 from providers.core.plan import plan

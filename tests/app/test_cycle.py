@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.arrival import gone
-from app.server import Protocol
+from app.http.arrival import gone
+from app.http.server import Protocol
 
 Headers = Sequence[tuple[bytes, bytes]]
 BODY = random.Random(1).randbytes(3 * 2**20)  # noqa: S311 - a body, no secret

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.doctor import Finding, Level, examined
+from app.commands.doctor import Finding, Level, examined
 from tests.services import RedisServer, free_port, postgres
 from tests.upstreams import qwen, replicate
 from tests.upstreams.openai import OpenAIStandIn

@@ -11,7 +11,7 @@ import httpx2
 import openai
 import pytest
 
-from app.edge import REQUEST_ID_FORM, label
+from app.http.edge import REQUEST_ID_FORM, label
 from app.settings import SettingsError
 from app.store import DiskStore
 from app.store.protocol import Stored

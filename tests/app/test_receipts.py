@@ -17,8 +17,8 @@ import httpx2
 import pytest
 import uvicorn
 
-from app.receipts import expected, left
-from app.server import Protocol
+from app.http.receipts import expected, left
+from app.http.server import Protocol
 from tests.gateway import running
 from tests.upstreams.openai import OpenAIStandIn
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("images", "events", "forms", "documents")
-FOLLOWED = ["providers.kit", "app.bodies", "python_multipart"]
+FOLLOWED = ["providers.kit", "app.http.bodies", "python_multipart"]
 
 
 def fuzz(name: str, seconds: str) -> None:
     """Fuzz one target in this process, to its end."""
     atheris = import_module("atheris")
     with atheris.instrument_imports(include=FOLLOWED):
-        for module in ("providers.kit.images", "providers.kit.lift", "providers.kit.sse", "app.bodies"):
+        for module in ("providers.kit.images", "providers.kit.lift", "providers.kit.sse", "app.http.bodies"):
             import_module(module)
     target = import_module("tests.fuzz.targets").TARGETS[name]
     folder = ROOT / ".cache" / "fuzz" / name

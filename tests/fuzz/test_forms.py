@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
-from app.bodies import read_form
-from app.forms import IMAGE_FIELDS, Upload
+from app.http.bodies import read_form
+from app.http.forms import IMAGE_FIELDS, Upload
 from providers.core.errors import PinholeError
 from tests.fuzz.strategies import CUTS, Damage, damaged, damages, effort, pieces
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from app import config as config_file
 from app.auth import keyring
-from app.doctor import local, online, services
-from app.doctor.finding import Check, Finding, Installation, fine, problem
+from app.commands.doctor import local, online, services
+from app.commands.doctor.finding import Check, Finding, Installation, fine, problem
 from app.registry import Registry
 from app.settings import SettingsError, load, masked, refuse_open_door
 from providers import discover

@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol
 import anyio
 from blake3 import blake3
 
-from app.bodies import STRING_BYTES
 from app.errors import PayloadTooLarge
-from app.forms import IMAGE_BYTES, IMAGES, MASK_BYTES, MEMORY, Upload
+from app.http.bodies import STRING_BYTES
+from app.http.forms import IMAGE_BYTES, IMAGES, MASK_BYTES, MEMORY, Upload
 from app.schemas import ImageReference
 from providers.core.errors import InvalidRequest, Violation
 from providers.core.fate import quoted

@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
 from app.answer import limits
-from app.arrival import Arrival, gone, named
-from app.receipts import left
+from app.http.arrival import Arrival, gone, named
+from app.http.receipts import left
 from app.telemetry import REQUEST_ID, Telemetry
 from providers.core.errors import PermissionDenied, PinholeError, UpstreamFailure
 from providers.kit.tokens import token

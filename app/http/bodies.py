@@ -13,7 +13,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.types import Message, Receive
 
 from app.errors import BadInput, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
-from app.forms import MEMORY, FormReader, Upload
+from app.http.forms import MEMORY, FormReader, Upload
 from providers.core.http import Buffer
 from providers.kit.lift import LiftError, lift
 from providers.kit.room import SMALL, Room

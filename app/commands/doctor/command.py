@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from app.doctor.examination import examined
-from app.doctor.finding import Finding, Level
+from app.commands.doctor.examination import examined
+from app.commands.doctor.finding import Finding, Level
 
 
 def doctor(

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from app.auth import keyring
-from app.doctor.finding import Finding, Installation, fine, problem, warning
+from app.commands.doctor.finding import Finding, Installation, fine, problem, warning
 from app.settings import LOOPBACK
 
 ROOM_BYTES: Final = 2**30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from app.doctor.finding import Finding, Installation, fine, problem, warning
+from app.commands.doctor.finding import Finding, Installation, fine, problem, warning
 from providers.core.errors import UpstreamFailure
 from providers.core.http import HTTPRequest
 from providers.kit.deployment import Deployment, wire

@@ -11,7 +11,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import main
-from app.doctor.finding import Finding, Installation, fine, problem, warning
+from app.commands.doctor.finding import Finding, Installation, fine, problem, warning
 from app.ledger.database import engine, revisions
 from app.limiter.protocol import LimiterLost
 from app.runs.protocol import IndexLost

@@ -11,7 +11,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
-from app.receipts import left
+from app.http.receipts import left
 
 HANG_UP: Final = "pinhole.hang-up"
 """The name of a server's extension of a scope: a Gone, without a task for each request."""

@@ -1,6 +1,6 @@
 """The HTTP server's protocol. Writes wait for the next one: a head travels with its body, and its end with both.
 
-A connection outlives its last answer until it is known whether the caller took it (app/receipts.py).
+A connection outlives its last answer until it is known whether the caller took it (app/http/receipts.py).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.arrival import HANG_UP
-from app.cycle import Cycle
-from app.receipts import EXTENSION, Receipts
+from app.http.arrival import HANG_UP
+from app.http.cycle import Cycle
+from app.http.receipts import EXTENSION, Receipts
 
 SMALL: Final = 16 * 1024
 

@@ -1,0 +1,1 @@
+"""What the command line does besides serving; app/cli.py is the list."""
