@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from app.settings import SettingsError
+from app.settings import SettingsError, masked
 
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # A brace means something to YAML inside of `{...}`: names wait in private-use letters until the text is parsed.
@@ -20,6 +20,8 @@ _MARKED = re.compile("\ue000(\\w+)\ue001")
 _PREFIX = "os.environ/"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # thousands of keys are read in C, where there is libyaml
 _MERGE = "tag:yaml.org,2002:merge"
+STORAGES = "file:///folder, s3://bucket/prefix, gs://bucket/prefix, az://bucket/prefix"
+_STORAGE = re.compile("file:///|(?:s3|gs|az)://.")
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -114,8 +116,15 @@ class KeyEntry(KeyFields):
 class Storage(Strict):
     """Where images are kept for their links, and for how long."""
 
-    url: str | None = Field(None, pattern="^(file:///|s3://.|gs://.|az://.)")
+    url: str | None = None
     ttl_seconds: int = Field(3600, gt=0)
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, url: str | None) -> str | None:
+        if url is None or _STORAGE.match(url):
+            return url
+        raise ValueError(masked(f"'{url}' is no storage; allowed: {STORAGES}"))
 
 
 class Redis(Strict):
@@ -202,7 +211,9 @@ def parse(text: str, environ: Mapping[str, str], name: str = "config") -> Config
 
 
 def _said(problem: Any) -> str:
-    return "unknown key" if problem["type"] == "extra_forbidden" else str(problem["msg"])
+    return (
+        "unknown key" if problem["type"] == "extra_forbidden" else str(problem["msg"]).removeprefix("Value error, ")
+    )
 
 
 def _read(text: str) -> tuple[yaml.Node | None, Any]:

@@ -14,7 +14,7 @@ import obstore
 import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from app.config import Config, Storage
+from app.config import parse
 from app.errors import RangeNotSatisfiable
 from app.main import image_store
 from app.routes.files import byte_range
@@ -396,4 +396,4 @@ def test_a_range_beyond_the_end_is_told(header: str) -> None:
 def test_a_storage_that_is_none_is_named_at_start(url: str) -> None:
     """A storage.url that cannot be used is a SettingsError that says which are allowed."""
     with pytest.raises(SettingsError, match="allowed"):
-        image_store(Settings(), Config(storage=Storage(url=url)), SystemClock())
+        image_store(Settings(), parse(f"storage: {{url: '{url}'}}", {}), SystemClock())
