@@ -13,6 +13,8 @@ PEERS = ("litellm", "portkey")
 INTRODUCTION = """Written by `make bench`; how to read it: [README](../README.md).
 Medians of {rounds} rounds that take turns, {c} connections where nothing else is said. `ms` is CPU time of the
 gateway's processes a request. With another machine, compare ratios, not milliseconds."""
+REPLICAS = """Behind an nginx as balancer, one Redis for all, 32 connections. With two cores the second gateway shares
+its core with the balancer, the load, the mock and Redis, which fill it: read the cost of a request, not the rate."""
 Result = dict[str, Any]
 
 
@@ -172,7 +174,7 @@ def _replicas(found: Result) -> Iterator[str]:
     if not (each := found.get("replicas")):
         return
     yield "## More than one gateway"
-    yield "Behind an nginx as balancer, one Redis for all. The second gateway's core also carries everything else."
+    yield REPLICAS
     lines = ["| | one: /s | two: /s | more | one: ms | two: ms |", "|---|---|---|---|---|---|"]
     for case in CASES:
         if case.name in each:

@@ -102,9 +102,10 @@ def servers(*ports: int) -> str:
 
 @contextmanager
 def balancer(gateways: Sequence[Target], work: Path) -> Iterator[Target]:
-    """An nginx on the mock's core before several gateways, each connection's requests taking turns."""
+    """An nginx on the mock's core before several gateways; a request goes to the one with the fewest of them."""
     port = tools.free_port()
-    values = {"servers": servers(*(each.port for each in gateways)), "port": port, "ssl": "", "certificate": ""}
+    behind = f"least_conn; {servers(*(each.port for each in gateways))}"
+    values = {"servers": behind, "port": port, "ssl": "", "certificate": ""}
     values |= {"scheme": "http", "trust": ""}
     with _nginx("balancer", port, tools.cores()[0], Path(tempfile.mkdtemp(dir=work)), values) as target:
         yield target
