@@ -11,7 +11,7 @@ from tests.faults.soak.size import Size
 @pytest.mark.timeout(240)
 async def test_nothing_is_lost_and_nothing_is_paid_twice() -> None:
     """Every wish of every kind ends in a picture byte for byte, or in the last word of an outcome that is unknown."""
-    report = await soak(Size(seconds=20, callers=4, restart=8, seed=6))
+    report = await soak(Size(seconds=60, callers=4, restart=8, seed=6))
 
     assert report.sound, report.shown()
     assert report.stops
