@@ -130,7 +130,8 @@ class Client:
 
     def _lease(self, way: _Way) -> Lease:
         """A place at the deployment that gets the next attempt. Raises UpstreamFailure when there is none."""
-        lease = self._pool.take(way.options, way.model, way.tried, waited=way.waited > 0)
+        usual = way.call.spec.deadline_seconds or 0.0
+        lease = self._pool.take(way.options, way.model, way.tried, waited=way.waited > 0, usual_seconds=usual)
         if lease is None:
             raise self._pool.obstacle(way.options, way.model)
         way.tried.append(lease.deployment)

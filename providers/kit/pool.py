@@ -37,15 +37,24 @@ _FORBIDDEN: Final = 403
 class Lease:
     """A request's place at a deployment, used with `with`; what it ends with is what the pool learns."""
 
-    __slots__ = ("_condition", "deployment", "model", "number", "started")
+    __slots__ = ("_condition", "deployment", "model", "number", "patience", "started")
 
     def __init__(
-        self, deployment: Deployment, condition: _Condition, model: str, number: int, started: float
+        self,
+        deployment: Deployment,
+        condition: _Condition,
+        model: str,
+        *,
+        number: int,
+        started: float,
+        patience: float,
     ) -> None:
+        """`patience` is after how many seconds it is late."""
         self.deployment = deployment
         self.model = model
         self.number = number
         self.started = started
+        self.patience = patience
         self._condition = condition
 
     def __enter__(self) -> Self:
@@ -76,7 +85,7 @@ class _Condition:
     def __init__(self, clock: Clock, rule: BreakerRule, heard: Heard) -> None:
         self._clock = clock
         self._heard = heard
-        self._begun: dict[Lease, None] = {}
+        self._begun: dict[float, dict[Lease, None]] = {}  # by patience, each in the order of its beginnings
         self._late: set[Lease] = set()
         self.breaker = Breaker(clock, rule)
         self.credit = 0
@@ -86,7 +95,7 @@ class _Condition:
 
     @property
     def in_flight(self) -> int:
-        return len(self._begun) + len(self._late)
+        return sum(map(len, self._begun.values())) + len(self._late)
 
     def admits(self, model: str, now: float, *, waited: bool = False) -> bool:
         cooling = self.cooling.get(model)
@@ -99,23 +108,25 @@ class _Condition:
             return True
         return any(self.away.get(name, now) > now for name in (_EVERY_MODEL, model)) if self.away else False
 
-    def enter(self, deployment: Deployment, model: str, now: float) -> Lease:
-        lease = Lease(deployment, self, model, self.breaker.enter(), now)
-        self._begun[lease] = None
+    def enter(self, deployment: Deployment, model: str, *, now: float, patience: float) -> Lease:
+        lease = Lease(deployment, self, model, number=self.breaker.enter(), started=now, patience=patience)
+        self._begun.setdefault(patience, {})[lease] = None
         return lease
 
-    def miss(self, before: float) -> None:
-        """A request that began before then and has not ended is a timeout, however long its upstream may take."""
-        while self._begun and (lease := next(iter(self._begun))).started <= before:
-            del self._begun[lease]
-            self._late.add(lease)
-            self._judge(lease, UpstreamTimeout("No answer in time."))
+    def miss(self, now: float) -> None:
+        """A request that has not ended when its patience is over is a timeout."""
+        for patience, begun in self._begun.items():
+            while begun and (lease := next(iter(begun))).started <= now - patience:
+                del begun[lease]
+                self._late.add(lease)
+                self._judge(lease, UpstreamTimeout("No answer in time."))
 
     def ended(self, lease: Lease, error: BaseException | None) -> None:
-        if lease not in self._begun:
+        begun = self._begun[lease.patience]
+        if lease not in begun:
             self._late.discard(lease)
             return
-        del self._begun[lease]
+        del begun[lease]
         if error is None:
             self.cooling.pop(lease.model, None)
             for name in (_EVERY_MODEL, lease.model):
@@ -166,7 +177,7 @@ class Pool:
         late_seconds: float = LATE_SECONDS,
         heard: Heard = lambda deployment, change, error: None,  # noqa: ARG005 - nobody listens
     ) -> None:
-        """A request that has not ended after `late_seconds` counts as a timeout."""
+        """A request that has not ended after `late_seconds` counts as a timeout, one of a slow model later."""
         self._clock = clock
         self._rule = rule or BreakerRule()
         self._late_seconds = late_seconds
@@ -174,11 +185,18 @@ class Pool:
         self._conditions: dict[tuple[str, str, str], _Condition] = {}
 
     def take(
-        self, options: Sequence[Deployment], model: str, tried: Collection[Deployment] = (), *, waited: bool = False
+        self,
+        options: Sequence[Deployment],
+        model: str,
+        tried: Collection[Deployment] = (),
+        *,
+        waited: bool = False,
+        usual_seconds: float = 0.0,
     ) -> Lease | None:
         """A place at one of these, not at one that was tried; None where there is none now.
 
-        Who `waited` for as long as it was told is let in, though a timer may run a little ahead of the clock.
+        Who `waited` for as long as it was told is let in, though a timer may run a little ahead of the clock. A model
+        that may take `usual_seconds` is not late before.
         """
         now = self._clock.now()
         able = self._able(options, model, tried, waited=waited)
@@ -186,7 +204,7 @@ class Pool:
             return None
         wanted = [pair for pair in able if not pair[1].is_away(model, now)] or able
         deployment, condition = wanted[0] if len(wanted) == 1 else _chosen(wanted)
-        return condition.enter(deployment, model, now)
+        return condition.enter(deployment, model, now=now, patience=max(self._late_seconds, usual_seconds))
 
     def able(self, options: Sequence[Deployment], model: str, tried: Collection[Deployment] = ()) -> bool:
         """Whether `take` would find one."""
@@ -219,7 +237,7 @@ class Pool:
         """How a deployment does."""
         now = self._clock.now()
         condition = self._of(deployment)
-        condition.miss(now - self._late_seconds)
+        condition.miss(now)
         return Report(
             state=condition.breaker.state,
             in_flight=condition.in_flight,
@@ -237,7 +255,7 @@ class Pool:
         found = []
         for option in options:
             condition = self._of(option)
-            condition.miss(now - self._late_seconds)
+            condition.miss(now)
             if option not in tried and condition.admits(model, now, waited=waited):
                 found.append((option, condition))
         return found

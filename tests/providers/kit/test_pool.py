@@ -228,6 +228,25 @@ def test_a_hang_is_a_timeout_before_it_ends() -> None:
     assert (found.report(one).state, found.report(one).in_flight) == (State.OPEN, 1)
 
 
+def test_a_model_that_may_take_longer_is_not_late() -> None:
+    """Its own time counts, not the gateway's, beside a model that has no more than that."""
+    found, clock, _ = pool()
+    (one,) = deployments(1)
+    slow = [found.take((one,), "slow", usual_seconds=600) for _ in range(25)]
+    quick = took(found, (one,))
+    clock.at += 300
+    assert found.report(one).state is State.CLOSED
+    assert found.report(one).badly == 1
+    quick.__exit__(None, None, None)
+    clock.at += 290
+    for lease in slow[:5]:
+        assert lease is not None
+        lease.__exit__(None, None, None)
+    assert found.report(one).well == 5
+    clock.at += 10
+    assert (found.report(one).state, found.report(one).in_flight) == (State.OPEN, 20)
+
+
 def test_a_caller_that_goes_says_nothing() -> None:
     """A cancelled request frees its place and is not counted."""
     found, _, _ = pool()
