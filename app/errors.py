@@ -93,6 +93,7 @@ class Row:
 
 _HIDDEN: Final = re.compile(r"[^!-~]+")
 INVALID: Final = "invalid_request_error"
+WAITED_FOR: Final = frozenset({429, 503})
 LONGEST_PARAM: Final = 80  # an unknown parameter's name is the caller's, of any length
 # The most specific class of an error's ancestry that stands here decides.
 TABLE: Final[dict[type[BaseException], Row]] = {
@@ -163,10 +164,10 @@ def header_text(text: str) -> str:
 
 
 def headers(error: PinholeError) -> dict[str, str]:
-    """`retry-after` in whole seconds, and `x-should-retry: false` where a repeat would cost money or be in vain."""
+    """`retry-after` in whole seconds beside 429 and 503; `x-should-retry: false` where a repeat costs or is vain."""
     found: dict[str, str] = {}
     wait = getattr(error, "retry_after", None)
-    if wait is not None:
+    if wait is not None and status(error) in WAITED_FOR:
         found["retry-after"] = str(max(1, -int(-wait // 1)))
     if billed(error) or isinstance(error, core.UpstreamQuota | QuotaExceeded | core.UpstreamAuth):
         found["x-should-retry"] = "false"

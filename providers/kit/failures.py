@@ -5,6 +5,7 @@ A provider's own codes come first, in its file; this is what remains: statuses, 
 
 from __future__ import annotations
 
+import math
 import re
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -72,7 +73,7 @@ def retry_after(response: HTTPResponse) -> float | None:
         if not (value := response.headers.get("retry-after")):
             return None
         if value.replace(".", "", 1).isdigit():
-            return float(value)
+            return seconds if math.isfinite(seconds := float(value)) else None
         now = parsedate_to_datetime(response.headers["date"])
         return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
     except (ValueError, KeyError, TypeError, OverflowError):
