@@ -76,7 +76,9 @@ def _edits(spec: ModelSpec) -> str:
     if Operation.EDIT not in spec.operations or spec.inputs is None:
         return "-"
     formats = " ".join(spec.inputs.formats)
-    return f"{spec.inputs.count} x {formats}, {spec.inputs.max_bytes // 1_000_000} MB; mask {spec.mask}"
+    total = spec.inputs.total_bytes
+    together = f", {total // 1_000_000} MB together" if total else ""
+    return f"{spec.inputs.count} x {formats}, {spec.inputs.max_bytes // 1_000_000} MB{together}; mask {spec.mask}"
 
 
 def _price(prices: Prices | None) -> str:

@@ -70,6 +70,7 @@ def constraints(spec: ModelSpec) -> dict[str, Any]:
         and {
             "max": inputs.count,
             "max_bytes": inputs.max_bytes,
+            "max_total_bytes": inputs.total_bytes,
             "formats": [f.value for f in inputs.formats],
             "edit_sizes": dict(spec.size_rule(Operation.EDIT).discovery()),
             "edit_quality": list(words.words) if (words := spec.quality_rule(Operation.EDIT)) else None,

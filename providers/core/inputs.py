@@ -48,6 +48,9 @@ def judge(request: ImageRequest, spec: ModelSpec) -> Fitting:
     for image in request.images:
         problems += _problems(image, inputs, request.policy)
         fits.append(_fit(image, inputs, request))
+    moved = sum(len(image.data) for image, fit in zip(request.images, fits, strict=True) if fit is None)
+    if too_many := together(moved, spec):
+        problems.append(too_many)
     if problems:
         return Fitting((), tuple(problems))
     changes = {
@@ -74,6 +77,15 @@ def _changes(image: InputImage, fit: Fit | None) -> Iterator[tuple[str, str]]:
         yield "rgba", "rgb"
     elif fit.size == image.size:
         yield image.format.value, fit.format.value
+
+
+def together(total: int, spec: ModelSpec) -> Decision | None:
+    """What is wrong with the bytes of all images of a call."""
+    most = spec.inputs.total_bytes if spec.inputs else None
+    if most is None or total <= most:
+        return None
+    message = f"The images have {total} bytes together; {quoted(spec.id)} takes at most {most}."
+    return rejected("image", message, code="image_too_large")
 
 
 def _count(request: ImageRequest, spec: ModelSpec, inputs: Inputs) -> Iterator[Decision]:

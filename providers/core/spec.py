@@ -58,7 +58,7 @@ class ImageCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What input images an edit takes. Bytes are of one image; `square` is DALL-E 2's rule.
+    """What input images an edit takes. `max_bytes` is of one, `total_bytes` of all; `square` is DALL-E 2's rule.
 
     `indexed` says that palettes are known to be taken, `alpha` that nothing without an alpha channel is, `opaque`
     that nothing with one is, `upright` that EXIF turns are not known to be read. With `mask_required` the model edits
@@ -67,6 +67,7 @@ class Inputs:
 
     count: int = 1
     max_bytes: int = 50_000_000
+    total_bytes: int | None = None
     formats: tuple[ImageFormat, ...] = PNG_JPEG_WEBP
     min_edge: int = 1
     max_edge: int = 16384

@@ -84,6 +84,9 @@ UNTIERED: Final = tiered_quality("1K", hd="1K", sent=False)
 TIERED: Final = tiered_quality("1K", "2K", "4K", hd="2K")
 TIERED_FROM_512: Final = tiered_quality("512", "1K", "2K", "4K", hd="2K")
 
+# A request has at most 100 MB since 2026-01-12 (blog.google). Base64 makes three bytes four characters, and the
+# prompt needs room as well.
+INPUTS: Final = Inputs(count=14, total_bytes=74_800_000, upright=True)
 PNG: Final = Output(formats=(ImageFormat.PNG,))
 JPEG: Final = Output(formats=(ImageFormat.JPEG,))
 
@@ -112,7 +115,7 @@ NANO_BANANA_21: Final = ModelSpec(
     n=MANY,
     quality=TIERED,
     options=OPTIONS,
-    inputs=Inputs(count=14, upright=True),
+    inputs=INPUTS,
     mask=Mask.EMULATED,
     output=JPEG,
     # 4K is derived from resale prices: no official figure was found on 2026-11-22.
@@ -133,7 +136,7 @@ PRO: Final = ModelSpec(
     n=MANY,
     quality=TIERED,
     options=OPTIONS,
-    inputs=Inputs(count=14, upright=True),
+    inputs=INPUTS,
     mask=Mask.EMULATED,
     output=JPEG,
     prices=_prices((2.0, 12.0, 120.0), {"1K": 0.134, "2K": 0.134, "4K": 0.24}, 0.0011),
@@ -153,7 +156,7 @@ FLASH_31: Final = ModelSpec(
     n=MANY,
     quality=TIERED_FROM_512,
     options=OPTIONS,
-    inputs=Inputs(count=14, upright=True),
+    inputs=INPUTS,
     mask=Mask.EMULATED,
     output=PNG,
     prices=_prices((0.50, 3.0, 60.0), {"512": 0.0448, "1K": 0.0672, "2K": 0.1008, "4K": 0.1512}, 0.00056),
@@ -176,7 +179,7 @@ LITE_31: Final = ModelSpec(
     n=MANY,
     quality=UNTIERED,
     options=OPTIONS,
-    inputs=Inputs(count=14, upright=True),
+    inputs=INPUTS,
     mask=Mask.EMULATED,
     output=JPEG,
     prices=_prices((0.25, 1.50, 30.0), {"1K": 0.0336}, 0.00028),
@@ -195,7 +198,7 @@ FLASH_25: Final = ModelSpec(
     n=ONE,
     quality=UNTIERED,
     options=OPTIONS,
-    inputs=Inputs(count=3, upright=True),
+    inputs=replace(INPUTS, count=3),
     mask=Mask.EMULATED,
     output=PNG,
     prices=_prices((0.30, 2.50, 30.0), {"1K": 0.039}, 258 * 0.30e-6),

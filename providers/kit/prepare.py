@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from providers.core.errors import InvalidRequest, Violation
-from providers.core.inputs import Fit
+from providers.core.inputs import Fit, together
 from providers.core.plan import Adjustment, Call, Kind
 from providers.core.types import ImageFormat, InputImage, Size
 from providers.kit.mask import plain, to_luminance
@@ -39,6 +39,9 @@ def prepared(calls: Sequence[Call], fits: Sequence[Fit | None]) -> Prepared:
             images[i] = fitted(image, fit)
             if images[i].size != fit.size:
                 smaller.append(_resized("image", Kind.EMULATED, fit.size, images[i].size))
+    too_many = together(sum(len(image.data) for image in images), first.spec)
+    if too_many and too_many.violation:
+        raise InvalidRequest(too_many.violation)
     mask = first.mask
     if mask is not None and (mask.indexed or mask.deep or mask.size != images[0].size):
         mask = replace(mask, data=plain(mask.data), orientation=1, indexed=False, deep=False)

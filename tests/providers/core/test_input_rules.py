@@ -56,6 +56,20 @@ def test_pixels_and_elongation_are_bounded(width: int, height: int, message: str
     assert (caught.value.param, caught.value.code) == ("image", "invalid_image_size")
 
 
+@pytest.mark.parametrize("policy", Policy)
+def test_the_bytes_of_all_pictures_are_bounded_together(policy: Policy) -> None:
+    """Each of them may fit and the request still be too large; what is made anew is counted when it is there."""
+    spec = replace(SPEC, inputs=Inputs(count=4, total_bytes=1000))
+    large, turned = (replace(picture(10, 10), data=bytes(400), orientation=each) for each in (1, 6))
+    wish = replace(asked(large), images=(large,) * 3, policy=policy)
+    with pytest.raises(InvalidRequest, match="1200 bytes together; 'editor' takes at most 1000") as caught:
+        plan(wish, spec)
+    assert (caught.value.param, caught.value.code) == ("image", "image_too_large")
+    assert plan(replace(wish, images=(large,) * 2), spec).calls
+    upright = replace(spec, inputs=Inputs(count=4, total_bytes=1000, upright=True))
+    assert plan(replace(wish, images=(large, large, turned)), upright).fits[2]
+
+
 @pytest.mark.parametrize(("width", "height"), [(100, 100), (25, 10), (10, 25)])
 def test_the_bounds_themselves_are_allowed(width: int, height: int) -> None:
     """The largest area and the longest shape are allowed."""

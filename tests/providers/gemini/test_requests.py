@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -215,6 +216,14 @@ def test_input_images_are_counted(spec: ModelSpec, most: int) -> None:
     assert wire(call(spec, images=(PHOTO,) * most)).count(b"inlineData") == most
     with pytest.raises(InvalidRequest, match=f"at most {most}"):
         calls(spec, images=(PHOTO,) * (most + 1))
+
+
+def test_a_request_of_more_than_100_mb_is_refused() -> None:
+    """Pictures of which each may be sent, in base64 together too large for the API."""
+    large = replace(PHOTO, data=bytes(30_000_000))
+    assert len(wire(call(PRO, images=(large,) * 2))) < 100_000_000
+    with pytest.raises(InvalidRequest, match="together"):
+        calls(PRO, images=(large,) * 3)
 
 
 def test_a_mask_stays_in_the_gateway() -> None:

@@ -172,3 +172,14 @@ def test_a_mask_goes_with_its_image() -> None:
     alpha = pixels(bytes(small.mask.data)).getchannel("A")
     assert (alpha.getpixel((8, 32)), alpha.getpixel((56, 32))) == (0, 255)
     assert same.mask is mask
+
+
+def test_what_was_made_anew_counts_among_all_bytes() -> None:
+    """A re-encoded picture may be larger than its file was: the request is refused before it is sent."""
+    image = sent(png(96, 64, "noise"))
+    (call,) = (replace(call, images=(image, image)) for call in calls())
+    call = replace(call, spec=replace(call.spec, inputs=Inputs(count=2, total_bytes=len(image.data))))
+    with pytest.raises(InvalidRequest, match="bytes together") as caught:
+        prepared((call,), (fit(ImageFormat.PNG, 96, 64), None))
+
+    assert (caught.value.param, caught.value.code) == ("image", "image_too_large")
