@@ -221,17 +221,21 @@ class SQLLedger:
 
     async def _commit(self, group: Sequence[Job]) -> list[Job]:
         """Write a group in one transaction; returns what is to be tried again."""
-        failure: Overloaded | None = None
+        failed = False
         try:
             await self._writer.commit([change for change, _ in group])
         except Unwritten:
-            failure = Overloaded("The ledger cannot be written now.")
+            failed = True
             if self._watch:
                 self._watch.unwritten(len(group))
         for _, done in group:
-            if done is not None and not done.done():
-                done.set_exception(failure) if failure else done.set_result(None)
-        return [job for job in group if job[1] is None] if failure else []
+            if done is None or done.done():
+                continue
+            if failed:  # an error for each: one that several raise carries the frames of them all
+                done.set_exception(Overloaded("The ledger cannot be written now."))
+            else:
+                done.set_result(None)
+        return [job for job in group if job[1] is None] if failed else []
 
     async def _live(self) -> None:
         """Beat and sweep. After a database that was away others may be late to beat: they get their time first."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
 
+from app.errors import Overloaded
 from app.runs.ledgered import LedgerIndex
 from app.runs.protocol import IndexLost, Record
 from app.runs.redis import RedisIndex
@@ -97,7 +98,7 @@ class GuardedIndex:
             if not known:
                 self._missed |= {record.id for record in self._near.records}
             await self._tell()
-        except IndexLost:
+        except (IndexLost, Overloaded):  # without the ledger too: what is to be told waits
             return False
         return known
 

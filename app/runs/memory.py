@@ -78,6 +78,7 @@ class MemoryIndex:
         return found
 
     async def put(self, record: Record) -> tuple[str, ...]:
+        self._expire()
         known = self._book.records.get(record.id)
         if known is not None:
             record = replace(record, alone=record.alone or known.alone, delivered=record.delivered or known.delivered)

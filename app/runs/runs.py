@@ -161,8 +161,7 @@ class Runs:
             run.moved.clear()
             await run.moved.wait()
         await self._index.put(replace(run.record, state=state, failure=failures.written(error)))
-        if state is State.FREE:
-            self._runs.pop(run.record.id, None)
+        self._runs.pop(run.record.id, None)
 
     async def _asked_for(self, run: Run) -> bool:
         """Whether anybody may come for its answer: by key, because its caller is gone, or as a repeat elsewhere."""

@@ -403,3 +403,18 @@ async def test_one_gateway_takes_what_another_left(kind: str, request: pytest.Fi
     assert [sorted(claim) for claim in claims] == [[False, True]] * 2
     assert again == []
     assert len({row["user"] for row in users["data"]}) == 1
+
+
+async def test_rows_that_were_not_written_fail_each_by_itself(tmp_path: Path) -> None:
+    """Callers whose rows were one group get errors of their own: what one of them does with its error is its own."""
+    found = SQLLedger(engine(load({"PINHOLE_DATA_DIR": str(tmp_path)})), CLOCK)
+    await upgrade(found.engine)
+    await found.start()
+    async with found.engine.begin() as connection:
+        await connection.exec_driver_sql("DROP TABLE requests")
+    one, two = await asyncio.gather(found.open(entry("one")), found.open(entry("two")), return_exceptions=True)
+    await found.close()
+
+    assert isinstance(one, Overloaded)
+    assert isinstance(two, Overloaded)
+    assert one is not two

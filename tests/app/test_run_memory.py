@@ -1,0 +1,117 @@
+"""What gateways remember of runs goes in time, whichever index they share, and what they owe each other is told."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from app.answer import Answer
+from app.errors import Overloaded
+from app.ledger import Entry, MemoryLedger, Past
+from app.runs import Index, LedgerIndex, MemoryIndex, Record, Run, Runs, State
+from app.runs.guarded import GuardedIndex
+from app.runs.memory import Book
+from app.runs.redis import RedisIndex
+from app.store import DiskStore
+from providers.core.errors import UpstreamError
+from tests.clock import StillClock
+
+
+def untroubled(part: str, error: BaseException) -> None:
+    """Nothing of the storage goes wrong here."""
+    raise AssertionError(part) from error
+
+
+def record(name: str, clock: StillClock, *, wish: str = "p", state: State = State.RUNNING) -> Record:
+    """A run of a caller's request."""
+    return Record(
+        id=name,
+        caller="c",
+        label=f"label-{name}",
+        fingerprint=wish,
+        key="",
+        started=clock.time(),
+        owner="one",
+        state=state,
+    )
+
+
+async def test_a_failed_run_is_a_record_and_no_more(tmp_path: Path) -> None:
+    """What may have been billed is replayed from the index: the run itself does not stay in memory."""
+    clock = StillClock()
+    runs = Runs(clock, MemoryIndex("one", clock), DiskStore(tmp_path, clock, 60), untroubled)
+
+    async def failing(_: Run) -> Answer:
+        raise UpstreamError("no")
+
+    for name in ("first", "again"):
+        seat = await runs.enter(record(name, clock, wish="a wish that fails"), failing, retry=0, patience=60)
+        with pytest.raises(UpstreamError, match="no"):
+            await seat.outcome(60, lambda _: bool)
+        assert seat.repeat is (name == "again")
+        seat.leave(delivered=False)
+        del seat
+        for _ in range(20):
+            await asyncio.sleep(0)
+    left = [one for one in gc.get_objects() if isinstance(one, Run) and one.record.fingerprint == "a wish that fails"]
+    await runs.drain(1)
+
+    assert left == []
+
+
+async def test_an_index_that_is_only_written_forgets_too() -> None:
+    """While Redis decides nobody asks the one beside it: failures go after a minute there too, all after an hour."""
+    clock = StillClock()
+    index = MemoryIndex("one", clock)
+    for at in range(200):
+        clock.at += 61
+        state = State.FREE if at % 2 else State.BILLED
+        await index.put(record(str(at), clock, state=state))
+
+    assert len(index.records) <= 3600 // 61 // 2 + 2
+
+
+class AwayLedger(MemoryLedger):
+    """One whose rows cannot be read when `away`."""
+
+    away = False
+
+    async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
+        if self.away:
+            raise Overloaded("The ledger cannot be read now.")
+        return await super().past(since, request_id=request_id)
+
+
+class Forgetful(MemoryIndex):
+    """Stands for the one on Redis."""
+
+    async def restore(self, record: Record) -> None:
+        """Write a record that is not there."""
+        if record.id not in self._book.records:
+            await self.put(record)
+
+
+async def test_a_gateway_beats_on_while_its_ledger_is_away() -> None:
+    """Redis lost its data while the database is away too: what it must be told waits, and the beating goes on."""
+    clock, book, ledger = StillClock(), Book(), AwayLedger()
+    row = Entry(
+        request_id="left", caller="c", caller_name="c", end_user=None, model_asked="m", model="m", provider="p",
+        operation="generate", images_asked=1, created=clock.time(), fingerprint="p",
+    )  # fmt: skip
+    await ledger.open(row)
+    far = Forgetful("one", clock, book)
+    index: Index = GuardedIndex(LedgerIndex("one", clock, ledger), cast("RedisIndex", far), clock, lambda *_: None)
+    await index.start()
+    book.alive.clear()
+    book.records.clear()
+    ledger.away = True
+    await index.beat()
+    ledger.away = False
+    await index.beat()
+
+    assert [each.id for each in far.records] == ["left"]
+    assert book.alive == {"one"}
