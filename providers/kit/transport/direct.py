@@ -49,9 +49,11 @@ class Origin:
 class DirectTransport:
     """Connections by origin, the last used first."""
 
-    def __init__(self, room: Room) -> None:
-        """`room` is where whole answers grow."""
+    def __init__(self, room: Room, idle_seconds: float = IDLE_SECONDS) -> None:
+        """`room` is where whole answers grow; a connection that nobody needs is ended after `idle_seconds`."""
         self._room = room
+        self._idle_seconds = idle_seconds
+        self._sweeper: asyncio.TimerHandle | None = None
         self._idle: dict[Origin, list[Connection]] = {}
         self._scratch = bytearray(SCRATCH_BYTES)
 
@@ -122,6 +124,9 @@ class DirectTransport:
                 connection.abort()
 
     async def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
         for connections in self._idle.values():
             for connection in connections:
                 connection.abort()
@@ -132,7 +137,7 @@ class DirectTransport:
         kept = self._idle.get(origin)
         while kept:
             connection = kept.pop()
-            if connection.usable and connection.idle_since + IDLE_SECONDS > loop.time():
+            if self._fresh(connection, loop.time()):
                 return connection
             connection.abort()
         context = self._tls if origin.scheme == "https" else None
@@ -159,6 +164,23 @@ class DirectTransport:
         kept.append(connection)
         if len(kept) > KEPT_CONNECTIONS:
             kept.pop(0).abort()
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(self._idle_seconds, self._sweep)
+
+    def _fresh(self, connection: Connection, now: float) -> bool:
+        return connection.usable and connection.idle_since + self._idle_seconds > now
+
+    def _sweep(self) -> None:
+        """Callers' images and results come from ever new hosts: no connection to one stays for good."""
+        loop = asyncio.get_running_loop()
+        for origin, kept in [*self._idle.items()]:
+            for connection in [*kept]:
+                if not self._fresh(connection, loop.time()):
+                    kept.remove(connection)
+                    connection.abort()
+            if not kept:
+                del self._idle[origin]
+        self._sweeper = loop.call_later(self._idle_seconds, self._sweep) if self._idle else None
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

@@ -262,6 +262,26 @@ async def test_bytes_that_nobody_asked_for_end_the_connection(transport: HTTPTra
     assert connections == 2
 
 
+async def test_a_connection_that_nobody_needs_is_ended() -> None:
+    """Also when its origin is never asked again."""
+    ended = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        try:
+            await reader.read()
+        finally:
+            ended.set()
+
+    transport = DirectTransport(Memory(), idle_seconds=0.05)
+    async with server(script) as base:
+        assert (await transport.send(get(base), 5)).status == 200
+        async with asyncio.timeout(5):
+            await ended.wait()
+    await transport.close()
+
+
 async def test_an_answer_before_the_whole_request_was_read_is_heard(transport: HTTPTransport) -> None:
     """A refusal in the middle of an upload is the answer, and that connection is not used again."""
     refusal = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n"
