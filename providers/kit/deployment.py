@@ -49,7 +49,10 @@ class Deployment:
 
     def owns(self, url: str) -> bool:
         """Whether a URL is of this deployment's own origin."""
-        return _origin(url) == self.origin
+        try:
+            return _origin(url) == self.origin
+        except ValueError:  # what an upstream gives for a link
+            return False
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

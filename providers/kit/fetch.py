@@ -41,6 +41,10 @@ class Forbidden(Exception):
     """A URL that may not be fetched; the message says why and never what answered."""
 
 
+class Nowhere(Forbidden):
+    """A host that has no address now."""
+
+
 async def resolve(host: str, port: int) -> list[str]:
     """The addresses of a host. Raises OSError."""
     found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -91,6 +95,8 @@ class Fetcher:
         for attempt in range(TRIES):
             try:
                 response = await self._result(url, deployment, deadline)
+            except Nowhere:
+                response = HTTPResponse(status=502)
             except Forbidden as error:
                 raise UpstreamError(f"The provider's link may not be fetched: {error}.") from None
             except UpstreamFailure:
@@ -109,13 +115,17 @@ class Fetcher:
         return await self._guarded(url, seconds, RESULT_BYTES)
 
     async def _guarded(self, url: str, seconds: float, limit: int) -> HTTPResponse:
+        until = self._clock.now() + seconds
         for _ in range(REDIRECTS + 1):
             request = await self._pinned(url)
-            response = await self._transport.send(request, seconds, limit)
+            response = await self._transport.send(request, until - self._clock.now(), limit)
             target = response.headers.get("location")
             if response.status not in _REDIRECT or not target:
                 return response
-            url = urljoin(url, target)
+            try:
+                url = urljoin(url, target)
+            except ValueError:
+                raise Forbidden("it redirects to what is not a URL") from None
         raise Forbidden("it redirects too often")
 
     async def _pinned(self, url: str) -> WireRequest:
@@ -130,8 +140,8 @@ class Fetcher:
             raise Forbidden("only plain http and https URLs are fetched")
         try:
             addresses = await self._resolve(host, port)
-        except OSError:
-            raise Forbidden("its host has no address") from None
+        except (OSError, UnicodeError):
+            raise Nowhere("its host has no address") from None
         if not addresses or not all(public(address) for address in addresses):
             raise Forbidden("its host is not a public address")
         address = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]

@@ -14,6 +14,7 @@ from providers.kit.deployment import Deployment
 from providers.kit.fetch import Fetcher, public
 from providers.kit.transport import Answer, WireRequest
 from providers.openai import PROVIDER
+from tests.clock import StillClock
 from tests.upstreams.images import png
 
 PUBLIC = "93.184.216.34"
@@ -23,12 +24,17 @@ PICTURE = png(64, 64)
 class Wire:
     """A transport that answers from a list and keeps what it was asked."""
 
-    def __init__(self, *answers: HTTPResponse) -> None:
+    def __init__(self, *answers: HTTPResponse, takes: float = 0.0, clock: StillClock | None = None) -> None:
         self.asked: list[WireRequest] = []
+        self.allowed: list[float] = []
         self._answers = list(answers)
+        self._takes = takes
+        self._clock = clock or StillClock()
 
     async def send(self, request: WireRequest, seconds: float, limit: int = 0) -> HTTPResponse:
         self.asked.append(request)
+        self.allowed.append(seconds)
+        self._clock.at += self._takes
         return self._answers.pop(0) if self._answers else HTTPResponse(status=200, body=PICTURE)
 
     @asynccontextmanager
@@ -117,6 +123,31 @@ async def test_a_redirect_to_a_private_address_is_not_followed() -> None:
     assert len(loop.asked) == 4
 
 
+async def test_a_redirect_to_what_is_no_url_is_refused() -> None:
+    """What another server sends is no reason for a failure of ours."""
+    with pytest.raises(InvalidRequest, match="not a URL"):
+        await fetcher(Wire(link("http://["))).image("https://pictures.example/a.png", 10**6)
+
+
+async def test_a_name_that_cannot_be_one_is_refused() -> None:
+    """Labels that are too long, or of letters that no name has."""
+    for host in ("\u00fc" * 80, "\u2f00\u0660.example"):
+        with pytest.raises(InvalidRequest, match=r"no address|only plain"):
+            await Fetcher(Wire(), Clock()).image(f"https://{host}/a.png", 10**6)
+
+
+async def test_all_hops_share_one_time() -> None:
+    """A chain of slow redirects takes no longer than one slow server."""
+    clock = StillClock(at=1000)
+    wire = Wire(link("/b"), link("/c"), takes=8.0, clock=clock)
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return [PUBLIC]
+
+    await Fetcher(wire, clock, resolve).image("https://pictures.example/a.png", 10**6)
+    assert wire.allowed == [20.0, 12.0, 4.0]
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://a.example/x", "https://u:p@a.example/x", "https:///x", "https://a b/x", "https://[::/x"]
 )
@@ -146,6 +177,29 @@ async def test_a_result_is_tried_three_times() -> None:
     assert bytes(await fetcher(flaky).result(elsewhere, own, 1e12)) == PICTURE
     with pytest.raises(UpstreamError) as caught:
         await fetcher(Wire(*[HTTPResponse(status=500)] * 3)).result(elsewhere, own, 1e12)
+    assert caught.value.billed
+
+
+async def test_a_result_whose_host_has_no_address_for_a_moment_is_fetched() -> None:
+    """A name server that fails once costs no picture."""
+    own = Deployment(provider=PROVIDER, base_url="http://127.0.0.1:9/v1", key="sk-own")
+    failures = [OSError("try again")]
+
+    async def resolve(host: str, port: int) -> list[str]:
+        if failures:
+            raise failures.pop()
+        return [PUBLIC]
+
+    found = Fetcher(Wire(), Clock(), resolve)
+    assert bytes(await found.result("https://results.example/1.png", own, 1e12)) == PICTURE
+
+
+@pytest.mark.parametrize("url", ["https://[", "https://a.example:99999/1.png", "/1.png", "https://a:b/"])
+async def test_a_link_that_is_no_url_is_the_upstreams_fault(url: str) -> None:
+    """An upstream may call anything a link."""
+    own = Deployment(provider=PROVIDER, base_url="http://127.0.0.1:9/v1", key="sk-own")
+    with pytest.raises(UpstreamError) as caught:
+        await fetcher(Wire()).result(url, own, 1e12)
     assert caught.value.billed
 
 
