@@ -138,11 +138,8 @@ class Body:
 
     def room(self) -> memoryview:
         """A place for the next bytes, never empty; `wrote` tells how many came into it."""
-        full = self._file is None and self._size == len(self._memory)
-        if full and not self._grow():
+        while self._file is None and self._size == len(self._memory) and not self._grow():
             self._spill()
-            if self._file is None:
-                self._grow()
         if self._file is None:
             return memoryview(self._memory)[self._size :]
         self._passage = self._passage or bytearray(STEP)

@@ -131,6 +131,31 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     assert budget.held == 0
 
 
+def test_a_disk_without_room_for_the_beginning_loses_nothing(tmp_path: Path) -> None:
+    """There is always a place for the next bytes, also where the file takes less than memory had held."""
+    budget = Counted(300_000)
+    text = bytes(range(256)) * 8192
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with spool(budget, tmp_path).body() as body:
+            left = memoryview(text)
+            while left:
+                with body.room() as place:
+                    count = min(len(place), len(left))
+                    assert count
+                    place[:count] = left[:count]
+                body.wrote(count)
+                left = left[count:]
+            whole = body.whole()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert bytes(whole) == text
+    assert (len(budget.troubles), budget.files) == (1, 0)
+    del whole
+    assert budget.held == 0
+
+
 def test_lift_reads_a_spooled_body(tmp_path: Path) -> None:
     """Images are cut out of a mapped file as out of memory, also after its pages were let go."""
     digits = b"QUJD" * 50_000
