@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import IO, Final
@@ -16,10 +17,14 @@ from providers.core.types import ImageFormat
 from providers.kit.clock import Clock
 
 PIECE: Final = 256 << 10
+PARTIAL: Final = re.compile(r"[0-9a-f]{32}\.part")
 
 
 class DiskStore:
-    """One folder, spread over 256 by the first two letters of the name. `ttl_seconds` counts from writing."""
+    """One folder, spread over 256 by the first two letters of the name. `ttl_seconds` counts from writing.
+
+    Files that no gateway has named are neither served nor swept.
+    """
 
     def __init__(self, folder: Path, clock: Clock, ttl_seconds: float) -> None:
         self._folder = folder
@@ -89,12 +94,19 @@ class DiskStore:
             partial.unlink(missing_ok=True)
             raise
 
+    def _lifetime(self, path: Path) -> float | None:
+        """How long a file is kept; None for one that is not ours."""
+        if path.parent.name != path.name[:2]:
+            return None
+        return self._ttl if PARTIAL.fullmatch(path.name) else lifetime(path.name, self._ttl)
+
     def _sweep(self) -> int:
         now = self._clock.time()
         removed = 0
         for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
             try:
-                if path.stat().st_mtime + (lifetime(path.name, self._ttl) or self._ttl) <= now:
+                seconds = self._lifetime(path)
+                if seconds is not None and path.stat().st_mtime + seconds <= now:
                     path.unlink()
                     removed += 1
             except OSError:

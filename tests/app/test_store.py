@@ -223,6 +223,18 @@ async def test_no_other_name_is_looked_up(storage: Storages, name: str) -> None:
     assert await storage.open().get(name) is None
 
 
+async def test_a_folder_is_shared_with_others(tmp_path: Path) -> None:
+    """A sweep takes what a gateway left half written, and leaves alone what none has named."""
+    theirs = [tmp_path / "ab" / "report.png", tmp_path / "cd" / f"{'ab' * 16}.png"]
+    torn = tmp_path / "ab" / f"{'ab' * 16}.part"
+    for path in (*theirs, torn):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+
+    assert await DiskStore(tmp_path, Later(TTL * 9), TTL).sweep() == 1
+    assert [path.exists() for path in (*theirs, torn)] == [True, True, False]
+
+
 async def test_a_bucket_is_shared_with_others(s3_port: int, tmp_path: Path) -> None:
     """A sweep leaves alone what no gateway has named, and what lies beside the prefix."""
     prefix = f"mine/{tmp_path.name}"
