@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -15,6 +16,8 @@ from providers.core.sizes import PixelBounds, PixelSizes
 from providers.core.spec import PNG_JPEG_WEBP, ImageCount, Inputs, Mask, ModelSpec, Output, PromptLimit
 from providers.core.types import Operation, Size
 
+_HEADER = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+
 
 def overlaid(providers: Sequence[Provider], config: Config) -> dict[str, ModelSpec]:
     """Every row by id, with what the config file says laid over it. Raises SettingsError."""
@@ -27,6 +30,9 @@ def overlaid(providers: Sequence[Provider], config: Config) -> dict[str, ModelSp
                 specs[model] = replace(specs.get(model, _open(model, name)), provider=name)
     for model, overlay in config.models.items():
         specs[model] = _overlay(model, overlay, specs)
+    for name in (*specs, *config.providers):
+        if not _HEADER.fullmatch(name):
+            raise SettingsError(f"{name!a}: names of models and providers stand in headers; use ASCII characters.")
     known = {provider.name for provider in providers} | set(config.providers)
     for spec in specs.values():
         if spec.provider not in known:

@@ -17,6 +17,8 @@ from app.http.cycle import Cycle
 from app.http.receipts import EXTENSION, Receipts
 
 SMALL: Final = 16 * 1024
+# httptools and uvicorn keep a head of any length until it ends (0.9, 0.54).
+HEAD_BYTES: Final = 64 * 1024
 
 
 class Corked:
@@ -81,7 +83,8 @@ class Protocol(HttpToolsProtocol):
         corked = Corked(transport, self._closes_later)
         self._receipts = Receipts(corked)
         self._left: set[Callable[[], object]] = set()
-        self._last = False
+        self._last = self._heading = False
+        self._headed = 0
         super().connection_made(cast("asyncio.Transport", corked))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -100,14 +103,21 @@ class Protocol(HttpToolsProtocol):
             self.transport.held = False
             self._receipts.reopened()
             self._last = True
+        begun = self._heading
         super().data_received(data)
+        if begun and self._heading:
+            self._headed += len(data)
+            if self._headed > HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response(f"The head of the request has more than {HEAD_BYTES} bytes.")
 
     def on_message_begin(self) -> None:
+        self._heading, self._headed = True, 0
         self._receipts.asked()
         super().on_message_begin()
         self.scope["extensions"] = cast("Any", {EXTENSION: self._receipts, HANG_UP: self._gone})
 
     def on_headers_complete(self) -> None:
+        self._heading = False
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:

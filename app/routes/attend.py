@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -155,7 +155,11 @@ class Attendance:
     ) -> AsyncIterator[list[Buffer]]:
         try:
             async for state in seat.states(lambda: self._left(ticket)):
-                yield frames.partial(state) if isinstance(state, Sketch) else frames.completed(state)
+                if isinstance(state, Sketch):
+                    yield frames.partial(state)
+                else:
+                    told = {**state.headers, **REPLAYED} if seat.replayed else state.headers
+                    yield frames.completed(replace(state, headers=told))
         except TimeoutError:
             raise _late(arrival, seat.run) from None
 

@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.http.arrival import gone
-from app.http.server import Protocol
+from app.http.server import HEAD_BYTES, Protocol
 
 Headers = Sequence[tuple[bytes, bytes]]
 BODY = random.Random(1).randbytes(3 * 2**20)  # noqa: S311 - a body, no secret
@@ -138,3 +138,28 @@ async def test_a_hang_up_is_told_once() -> None:
         await asyncio.sleep(0)
         writer.close()
         await asyncio.wait_for(app.left.wait(), 5)
+
+
+async def test_a_head_without_end_is_refused() -> None:
+    """Nobody fills the memory with a head: it is a 400 and the end of the connection."""
+    async with connected(App()) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nx-a: ")
+        await asyncio.sleep(0.05)
+        writer.write(b"a" * (HEAD_BYTES + 1))
+        answer = await asyncio.wait_for(reader.read(), 10)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_head_behind_a_large_body_is_read() -> None:
+    """What counts is the head: a body before it, and the packet in which it begins, are none of it."""
+    async with connected(App([(b"content-length", b"%d" % len(BODY))])) as (reader, writer):
+        asked = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(BODY)
+        writer.write(asked + BODY + asked[:20])
+        await head(reader)
+        first = await reader.readexactly(len(BODY))
+        writer.write(asked[20:] + BODY)
+        await head(reader)
+        second = await reader.readexactly(len(BODY))
+
+    assert first == second == BODY

@@ -65,19 +65,24 @@ def test_a_streams_headers_say_what_is_known_by_then(tmp_path: Path) -> None:
         sketched = ask(gateway, partial_images=2).headers
         whole = ask(gateway, model="gemini-3-pro-image", size="1792x1024").headers
         key = {"idempotency-key": "stream"}
-        body = {"model": "sandbox/canvas", "prompt": "k", "size": "64x64", "stream": True}
-        replayed = [
-            httpx2.post(f"{gateway.v1}/images/generations", json=body, headers=key, timeout=30).headers
-            for _ in range(2)
+        body = {"model": "gemini-3-pro-image", "prompt": "k", "stream": True}
+        again = [
+            httpx2.post(f"{gateway.v1}/images/generations", json=body, headers=key, timeout=30) for _ in range(2)
         ][1]
+        replayed = again.headers
 
-    for found, model in ((sketched, "sandbox/canvas"), (whole, "gemini-3-pro-image"), (replayed, "sandbox/canvas")):
+    for found, model in (
+        (sketched, "sandbox/canvas"),
+        (whole, "gemini-3-pro-image"),
+        (replayed, "gemini-3-pro-image"),
+    ):
         assert (found["pinhole-provider"], found["pinhole-model"]) == ("sandbox", model)
     assert [found["x-ratelimit-remaining-images"] for found in (sketched, whole)] == ["4", "3"]
     assert "pinhole-cost-usd" not in sketched
     assert float(whole["pinhole-cost-usd"]) > 0
     assert whole["pinhole-adjustments"] == 'size;kind=mapped;from="1792x1024";to="16:9"'
     assert (replayed["pinhole-replayed"], replayed["pinhole-cost-usd"]) == ("true", "0.000000")
+    assert read(again.text)[-1][1]["pinhole"]["cost_usd"] == 0
 
 
 def test_every_image_has_its_own_completed_event(sandbox: Gateway) -> None:

@@ -334,3 +334,15 @@ def test_the_limits_of_every_scope_are_met() -> None:
     kinds = [scope.kind for scope in resolved(registry({}, config), "flux-dev").scopes]
 
     assert kinds == ["gateway", "model", "provider"]
+
+
+@pytest.mark.parametrize("name", ["видео", "a\\nb", " a", "a\\u20ac"])
+def test_a_name_that_no_header_can_hold_stops_the_start(name: str) -> None:
+    """An answer names its model and provider in headers: what cannot stand there is told before anything is paid."""
+    for config in (
+        f'models: {{"{name}": {{like: gpt-image-1}}}}',
+        f'providers: {{x: {{type: openai, base_url: "http://a/v1", api_key: k, models: ["{name}"]}}}}',
+        f'providers: {{"{name}": {{type: openai, base_url: "http://a/v1", api_key: k, models: [m]}}}}',
+    ):
+        with pytest.raises(SettingsError, match="stand in headers"):
+            registry(config=config)
