@@ -170,19 +170,17 @@ class Client:
                     attempt.arrived()
                     yield way.journal.made(deployment, completed)
                     return
-                whole = False
                 async for event in sse.events(answer.chunks()):
                     state = provider.event(call, event)
                     if isinstance(state, Failed):
                         raise state.error
                     if isinstance(state, Completed):
-                        whole = True
                         attempt.arrived()
-                        way.journal.made(deployment, state)
+                        yield way.journal.made(deployment, state)
+                        return  # nothing of what may follow is waited for
                     if state is not None:
                         yield state
-                if not whole:
-                    raise UpstreamError("The upstream's stream ended before the image was complete.")
+                raise UpstreamError("The upstream's stream ended before the image was complete.")
 
     async def get(self, deployment: Deployment, request: HTTPRequest, deadline: float) -> HTTPResponse:
         """One free request to the deployment, with its credential when the origin is its own."""

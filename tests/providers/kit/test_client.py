@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -24,8 +26,9 @@ from providers.kit.client import Client
 from providers.kit.deployment import Deployment, wire
 from providers.kit.journal import Journal
 from providers.kit.retry import RetryRule
+from providers.kit.transport import WireRequest
 from tests.clock import StillClock
-from tests.providers.kit.fakes import BASE, KEY, Plain, Script, calls, deployment, says
+from tests.providers.kit.fakes import BASE, KEY, Chunks, Plain, Script, calls, deployment, says
 
 IMAGE = says(image="https://cdn.example/a.png", id="up-1")
 TASK = says(task="t1")
@@ -321,3 +324,31 @@ async def test_a_stream_that_has_begun_is_never_opened_again() -> None:
         await streamed(client)
 
     assert len(script.asked) == 1
+
+
+class Unending(Script):
+    """An upstream that says nothing more after the whole image, and does not go."""
+
+    @asynccontextmanager
+    async def open(self, request: WireRequest, seconds: float) -> AsyncIterator[Chunks]:
+        async with super().open(request, seconds) as answer:
+            yield Waiting(answer.response)
+
+
+class Waiting(Chunks):
+    """Its answer has no end."""
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield bytes(self.response.body)
+        await asyncio.Event().wait()
+
+
+async def test_a_stream_is_over_with_its_image() -> None:
+    """An upstream that keeps the connection open keeps no caller waiting."""
+    clock = StillClock(at=1000)
+    script = Unending(clock, [stream_of('event: done\ndata: {"image": "b"}\n\n')])
+    async with asyncio.timeout(5):
+        states = await streamed(Client(script, clock, RetryRule(clock)))
+
+    assert [type(state) for state in states] == [Completed]
+    assert script.closed == 1
