@@ -19,6 +19,7 @@ from providers.core.sizes import Resolution
 from providers.core.spec import ModelSpec
 from providers.core.types import Auto, ImageRequest, InputImage, Operation, nothing
 
+LONGEST_WORD: Final = 64
 DIFFERING: Final = frozenset({"seed", "negative_prompt", "search_prompt"})
 _APART: Final = {"prompt", "model", "options", "unknown", "user", "safety_identifier", "images", "mask"}
 _alike: Final = attrgetter(*(each.name for each in fields(ImageRequest) if each.name not in _APART))
@@ -132,6 +133,8 @@ class Planner:
     def plan(self, request: ImageRequest, spec: ModelSpec, noted: tuple[Adjustment, ...] = ()) -> Plan:
         """The same as `plan`."""
         if request.images or request.mask or request.unknown or not DIFFERING.isdisjoint(request.options):
+            return plan(request, spec, noted)
+        if len(request.options.get("style", "")) > LONGEST_WORD:
             return plan(request, spec, noted)
         alike = (spec, noted, *_alike(request), *request.options.items(), *_named(request))
         known = self._known.get(alike)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -217,3 +218,20 @@ def test_options_are_judged_by_their_own_rule() -> None:
     assert IntRange(0, 5).nearest(9) == 5
     assert not IntRange(0, 5).accepts(True)
     assert Flag().accepts(False)
+
+
+def test_long_words_are_not_kept() -> None:
+    """What a lenient caller calls a style may be a whole book: a planner holds none of it."""
+    planner, spec = Planner(1024), next(row for row in ROWS if row.id == "gpt-image-2")
+    tracemalloc.start()
+    try:
+        for i in range(20):
+            style = f"{i}" * 1_000_000
+            wish = ImageRequest(
+                operation=Operation.GENERATE, prompt="x", options={"style": style}, policy=Policy.LENIENT
+            )
+            planner.plan(wish, spec)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 5_000_000
