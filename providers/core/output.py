@@ -52,7 +52,8 @@ def judge(request: ImageRequest, spec: ModelSpec) -> Encoding:
     if background and background.fate is Fate.HONOURED:
         sent["background"] = request.background
     output = Output(
-        format=asked,
+        # Some models draw PNG where their row says JPEG, and nothing of a PNG can be squeezed.
+        format=asked or (spec.output.formats[0] if squeezed and convert else None),
         compression=compression if squeezed else None,
         convert=convert,
         flatten=background is not None and background.fate is Fate.EMULATED,
