@@ -7,6 +7,8 @@ Each stage makes one frozen value from the one before. `run` is the way; everyth
 
 from __future__ import annotations
 
+from typing import Final
+
 import anyio
 
 from app.accepted import Resumption
@@ -30,6 +32,9 @@ from providers.kit.clock import Clock
 from providers.kit.fanout import fan_out
 from providers.kit.mask import check
 from providers.kit.prepare import Prepared, prepared
+
+# A result that is paid for is fetched though its callers have been told to come again.
+RESULT_SECONDS: Final = 120.0
 
 
 class Pipeline:
@@ -174,7 +179,7 @@ class Pipeline:
         first: PinholeError | None = None
         for image in completed.images[: planned.n]:
             try:
-                deadline = max(self._deadline(ticket, route), self._clock.now() + 5)
+                deadline = max(self._deadline(ticket, route), self._clock.now() + RESULT_SECONDS)
                 maker = account.journal.holder(image) or route.deployments[0]
                 images.append(await self._delivery.deliver(image, planned, form, maker, deadline))
             except PinholeError as error:
