@@ -81,7 +81,8 @@ def read_head(text: bytes, method: str) -> Head:
         if not declared.isdecimal():
             raise UpstreamError("The upstream's answer has no clear length.")
         length = int(declared)
-    keep_alive = bool(parser.should_keep_alive()) and (chunked or length is not None)
+    closes = "close" in headers.get("connection", "").lower()  # llhttp forgets it at the end of a head without a body
+    keep_alive = bool(parser.should_keep_alive()) and not closes and (chunked or length is not None)
     return Head(status=status, headers=headers, length=length, chunked=chunked, keep_alive=keep_alive)
 
 

@@ -262,6 +262,23 @@ async def test_bytes_that_nobody_asked_for_end_the_connection(transport: HTTPTra
     assert connections == 2
 
 
+async def test_a_connection_that_will_close_is_not_used_again(transport: HTTPTransport) -> None:
+    """Also where the answer has no body, and the upstream takes its time to close."""
+    connections = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: Close\r\n\r\n")
+        await reader.read()
+
+    async with server(script) as base:
+        for _ in range(2):
+            assert (await transport.send(get(base), 1)).status == 204
+    assert connections == 2
+
+
 async def test_a_connection_that_nobody_needs_is_ended() -> None:
     """Also when its origin is never asked again."""
     ended = asyncio.Event()
