@@ -42,6 +42,7 @@ class Book:
     labels: dict[tuple[str, str], str] = field(default_factory=dict)
     named: defaultdict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
     free: deque[tuple[float, str]] = field(default_factory=deque)
+    bytes: int = 0
 
 
 class MemoryIndex:
@@ -134,6 +135,7 @@ class MemoryIndex:
     def _forget(self, name: str) -> None:
         self._book.claims.pop(name, None)
         if known := self._book.records.pop(name, None):
+            self._book.bytes -= known.size
             twins = self._book.same.get((known.caller, known.fingerprint), [])
             if name in twins:
                 twins.remove(name)
@@ -189,9 +191,10 @@ class MemoryIndex:
         return replace(record, state=State.UNKNOWN) if died else record
 
     def _write(self, record: Record) -> None:
-        first = record.id not in self._book.records
+        known = self._book.records.get(record.id)
+        self._book.bytes += record.size - (known.size if known else 0)
         self._book.records[record.id] = record
-        if first:
+        if known is None:
             self._label(record, record.id)
             if record.key:
                 self._book.keys[record.caller, record.key] = record.id
@@ -207,12 +210,13 @@ class MemoryIndex:
             self._book.named[name].append(label)
 
     def _make_room(self) -> Iterator[str]:
+        if self._book.bytes <= self._document_bytes:
+            return
         kept = [record for record in self._book.records.values() if record.size]
-        total = sum(record.size for record in kept)
         for record in sorted(kept, key=lambda record: (not record.delivered, record.started)):
-            if total <= self._document_bytes:
+            if self._book.bytes <= self._document_bytes:
                 return
-            total -= record.size
+            self._book.bytes -= record.size
             self._book.records[record.id] = replace(record, document="", size=0)
             yield record.document
 

@@ -20,7 +20,8 @@ class Run:
     """`own`: this gateway makes the call; else it follows another's run, or brings a kept answer from the store.
 
     `alone`: it was without any for a time. `waiting` counts callers here, `moved` is set whenever one of them left.
-    `task` goes on after the outcome, with the books. `crash` is an error that nobody foresaw.
+    `kept` is how many bytes stay in memory for repeats. `task` goes on after the outcome, with the books. `crash` is
+    an error that nobody foresaw.
     """
 
     record: Record
@@ -32,6 +33,7 @@ class Run:
     delivered: bool = False
     alone: bool = False
     waiting: int = 0
+    kept: int = 0
     account: UnderWay | None = None
     listeners: set[asyncio.Queue[Sketch | None]] = field(default_factory=set)
     sleepers: set[asyncio.Future[bool]] = field(default_factory=set)

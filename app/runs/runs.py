@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any, Final
 
 from app.answer import Answer
@@ -46,6 +47,7 @@ class Runs:
         self._trouble = trouble
         self._memory_bytes = memory_bytes
         self._runs: dict[str, Run] = {}
+        self._weight = 0  # of those that are kept
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.Task[None] | None = None
         self._ending = False
@@ -149,6 +151,9 @@ class Runs:
             await self._failed(run)
         elif await self._asked_for(run):
             await self._keep(run, run.answer)
+            if self._runs.get(run.record.id) is run:
+                run.kept = run.weight
+                self._weight += run.kept
             self._make_room()
         else:
             self._runs.pop(run.record.id, None)
@@ -255,13 +260,20 @@ class Runs:
     def _make_room(self) -> None:
         """Over the byte bound, or after an hour, the oldest that is over leaves memory; the store has it."""
         oldest = self._clock.time() - KEPT_SECONDS
-        total = sum(run.weight for run in self._runs.values())
-        for run in sorted(self._runs.values(), key=lambda run: (not run.delivered, run.record.started)):
-            if total <= self._memory_bytes and run.record.started > oldest:
-                continue
-            if not run.running and not run.waiting:
-                total -= run.weight
-                del self._runs[run.record.id]
+        for run in [*takewhile(lambda run: run.record.started <= oldest, self._runs.values())]:
+            self._let_go(run)
+        if self._weight <= self._memory_bytes:
+            return
+        heavy = [run for run in self._runs.values() if run.kept]
+        for run in sorted(heavy, key=lambda run: (not run.delivered, run.record.started)):
+            if self._weight > self._memory_bytes:
+                self._let_go(run)
+
+    def _let_go(self, run: Run) -> None:
+        """Unless somebody needs it here."""
+        if not run.running and not run.waiting:
+            self._weight -= run.kept
+            del self._runs[run.record.id]
 
     async def _beat(self) -> None:
         while True:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from app.answer import Answer
+from app.delivery import Delivered
 from app.errors import Overloaded
 from app.ledger import Entry, MemoryLedger, Past
 from app.runs import Index, LedgerIndex, MemoryIndex, Record, Run, Runs, State
@@ -18,6 +20,8 @@ from app.runs.memory import Book
 from app.runs.redis import RedisIndex
 from app.store import DiskStore
 from providers.core.errors import UpstreamError
+from providers.core.types import ImageFormat
+from tests.app.test_run_machine import answer
 from tests.clock import StillClock
 
 
@@ -61,6 +65,44 @@ async def test_a_failed_run_is_a_record_and_no_more(tmp_path: Path) -> None:
     await runs.drain(1)
 
     assert left == []
+
+
+async def test_memory_keeps_the_newest_and_the_store_all(tmp_path: Path) -> None:
+    """Over the bound the oldest answers leave memory, after an hour every one; until then each is replayed."""
+    clock = StillClock()
+    store, index = DiskStore(tmp_path, clock, 60), MemoryIndex("one", clock)
+    runs = Runs(clock, index, store, untroubled, memory_bytes=25)
+
+    async def ask(name: str) -> tuple[bool, bytes]:
+        async def made(_: Run) -> Answer:
+            image = Delivered(format=ImageFormat.PNG, size=None, base64=name.encode() * 10)
+            return replace(answer(name), images=(image,))
+
+        asked = replace(record(name, clock, wish=name), id=f"{name}-{clock.at}", key=name)
+        seat = await runs.enter(asked, made, retry=0, patience=60)
+        kept = await seat.outcome(60, lambda _: bool)
+        seat.leave(delivered=True)
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        assert kept is not None
+        return seat.replayed, bytes(kept.images[0].base64 or b"")
+
+    def held() -> set[str]:
+        gc.collect()
+        runs_ = (one for one in gc.get_objects() if isinstance(one, Run) and one.kept and one.answer)
+        return {one.record.fingerprint for one in runs_} & set("uvwxyz")
+
+    first = [await ask(name) for name in "vwxyz"]
+    after = held()
+    again = [await ask(name) for name in "vwxyz"]
+    clock.at += 3601
+    await ask("u")
+    late = held()
+    await runs.drain(1)
+
+    assert first == [(False, name.encode() * 10) for name in "vwxyz"]
+    assert again == [(True, name.encode() * 10) for name in "vwxyz"]
+    assert (after, late) == ({"y", "z"}, {"u"})
 
 
 async def test_an_index_that_is_only_written_forgets_too() -> None:
