@@ -41,6 +41,8 @@ def settled(entry: Entry) -> Change:
 
 def storable(text: str | None) -> str | None:
     """As every database takes it: PostgreSQL refuses a NUL, and with it the whole group of rows."""
+    if text and not text.isascii():  # half a surrogate pair, as an upstream's JSON may hold, is not written either
+        text = text.encode(errors="replace").decode()
     return text and text.replace("\0", "\ufffd")
 
 

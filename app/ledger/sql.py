@@ -221,21 +221,27 @@ class SQLLedger:
 
     async def _commit(self, group: Sequence[Job]) -> list[Job]:
         """Write a group in one transaction; returns what is to be tried again."""
-        failed = False
         try:
             await self._writer.commit([change for change, _ in group])
         except Unwritten:
-            failed = True
             if self._watch:
                 self._watch.unwritten(len(group))
+            return self._refused(group)
         for _, done in group:
-            if done is None or done.done():
-                continue
-            if failed:  # an error for each: one that several raise carries the frames of them all
-                done.set_exception(Overloaded("The ledger cannot be written now."))
-            else:
+            if done is not None and not done.done():
                 done.set_result(None)
-        return [job for job in group if job[1] is None] if failed else []
+        return []
+
+    def _refused(self, group: Sequence[Job]) -> list[Job]:
+        """What is owed. Who waits in the group is told, and who has no place in the next one beside what is owed."""
+        owed = [job for job in group if job[1] is None]
+        room = GROUP - len(owed)
+        late = self._jobs[room:]
+        self._jobs[room:] = [job for job in late if job[1] is None]
+        for _, done in (*group, *late):
+            if done is not None and not done.done():  # an error of its own: its way is cleared when it was told
+                done.set_exception(Overloaded("The ledger cannot be written now."))
+        return owed
 
     async def _live(self) -> None:
         """Beat and sweep. After a database that was away others may be late to beat: they get their time first."""

@@ -119,8 +119,8 @@ class ThreadWriter:
             with connection:
                 for names, changes in _kinds(group):
                     connection.executemany(_sql(names), [_values(change) for change in changes])
-        except (sqlite3.Error, SQLAlchemyError, OSError) as error:
-            return error
+        except (sqlite3.Error, SQLAlchemyError, OSError, ValueError, OverflowError) as error:
+            return error  # the last two are values that SQLite cannot hold; nobody writes when this thread ends
         return None
 
 

@@ -10,6 +10,8 @@ from typing import Final
 from providers.core.types import Size, nothing
 
 MICRO: Final = 1_000_000
+# Beyond it a count of tokens is none, and no number of a ledger either.
+TOKENS: Final = 10**12
 
 
 def usd(amount: float) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from providers.core.prices import Usage
+from providers.core.prices import TOKENS, Usage
 from providers.core.provider import Base64Image, Link
 from providers.kit.lift import Lifted, LiftError
 
@@ -102,7 +102,7 @@ def _of_images(details: Any) -> int | None:
 
 def _count(document: Mapping[str, Any], name: str) -> int:
     value = document.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= TOKENS else 0
 
 
 def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:

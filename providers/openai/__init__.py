@@ -9,7 +9,7 @@ from typing import Any, Final
 from providers.core.errors import UpstreamError
 from providers.core.http import JSON, Event, Form, HTTPRequest, HTTPResponse, Part
 from providers.core.plan import Call
-from providers.core.prices import Usage
+from providers.core.prices import TOKENS, Usage
 from providers.core.provider import Access, Completed, Credential, Failed, Image, Link, Outcome, Partial, Provider
 from providers.core.types import Operation, ResponseFormat
 from providers.kit.failures import failure, request_id, unreadable
@@ -165,7 +165,8 @@ def _usage(usage: Any) -> Usage | None:
 
 
 def _counts(found: Any) -> Mapping[str, int]:
-    return {key: value for key, value in found.items() if type(value) is int} if isinstance(found, dict) else {}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {key: value for key, value in pairs if type(value) is int and 0 <= value <= TOKENS}
 
 
 def _resolved(document: Mapping[str, Any]) -> dict[str, str]:

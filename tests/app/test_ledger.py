@@ -308,15 +308,21 @@ async def test_a_key_is_shown_once_and_revoked_everywhere_within_a_second(tmp_pa
         await found.close()
 
 
-async def test_a_name_that_a_database_refuses_holds_nobody_up(database_url: str) -> None:
-    """A NUL, of an end user or of an upstream, reaches no PostgreSQL: the rows of the same group are all written."""
-    found = SQLLedger(engine(load({"DATABASE_URL": database_url})), CLOCK, hash_users=False)
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_name_that_a_database_refuses_holds_nobody_up(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """A NUL, or half a surrogate pair of an upstream, reaches no database: all rows of the same group are written."""
+    env = {"PINHOLE_DATA_DIR": str(tmp_path)}
+    if kind == "postgres":
+        env["DATABASE_URL"] = request.getfixturevalue("database_url")
+    found = SQLLedger(engine(load(env)), CLOCK, hash_users=False)
     await upgrade(found.engine)
     await found.start()
     odd = replace(entry("odd", caller="nul"), end_user="n\0ul")
     await asyncio.gather(found.open(odd), found.open(entry("plain", caller="nul")))
-    await found.settle(replace(odd, state=State.DELIVERED, upstream_request_id="req\0"))
-    await found.open(entry("later", caller="nul"))
+    await found.settle(replace(odd, state=State.DELIVERED, upstream_request_id="req\0\ud800"))
+    await asyncio.wait_for(found.open(entry("later", caller="nul")), 20)
     spent = await found.spent({"caller": "nul", "end_user": "n\0ul"}, 0)
     total = await found.spent({"caller": "nul"}, 0)
     await found.close()
@@ -418,3 +424,44 @@ async def test_rows_that_were_not_written_fail_each_by_itself(tmp_path: Path) ->
     assert isinstance(one, Overloaded)
     assert isinstance(two, Overloaded)
     assert one is not two
+
+
+async def test_a_row_that_cannot_be_written_is_a_503_and_no_end_of_the_ledger(tmp_path: Path) -> None:
+    """A number beyond all columns: whoever comes is told, and does not wait for a writer that is no more."""
+    found = SQLLedger(engine(load({"PINHOLE_DATA_DIR": str(tmp_path)})), CLOCK)
+    await upgrade(found.engine)
+    await found.start()
+    await found.open(entry("huge"))
+    await found.settle(replace(entry("huge"), state=State.DELIVERED, tokens_in=2**70))
+    with pytest.raises(Overloaded):
+        await asyncio.wait_for(found.open(entry("later")), 20)
+    await found.close()
+
+
+async def test_a_long_outage_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Far more settlements are owed than a group holds: who comes is told so, each for itself, and no row is lost."""
+    found = SQLLedger(engine(load({"PINHOLE_DATA_DIR": str(tmp_path)})), CLOCK)
+    await upgrade(found.engine)
+    await found.start()
+    opened = [entry(str(i)) for i in range(600)]
+    await asyncio.gather(*(found.open(each) for each in opened))
+    async with found.engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE requests RENAME TO away")
+    for each in opened:
+        await found.settle(replace(each, state=State.DELIVERED, images_delivered=1))
+    await asyncio.sleep(0.2)
+    late = [found.open(entry(f"late-{i}")) for i in range(600)]
+    refused = await asyncio.wait_for(asyncio.gather(*late, return_exceptions=True), 20)
+    async with found.engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE away RENAME TO requests")
+    total = (await usage(found, CLOCK.time()))["total"]
+    for _ in range(200):
+        if total["requests"] == len(opened):
+            break
+        await asyncio.sleep(0.05)
+        total = (await usage(found, CLOCK.time()))["total"]
+    await found.close()
+
+    assert {type(each) for each in refused} == {Overloaded}
+    assert len({id(each) for each in refused}) == len(refused)
+    assert (total["requests"], total["images"]) == (600, 600)

@@ -170,6 +170,16 @@ def test_an_answer_is_images_usage_and_what_it_says_of_itself() -> None:
     assert found.failures == ()
 
 
+@pytest.mark.parametrize("count", [-1, 10**13, 10**400], ids=["negative", "large", "huge"])
+def test_a_count_that_no_answer_can_have_is_none(count: int) -> None:
+    """An engine that counts tokens as nobody can costs neither the picture nor the ledger."""
+    counted: dict[str, object] = {**USAGE}
+    counted["output_tokens"] = count
+    found = PROVIDER.outcome(TEXT, answered({"data": [{"b64_json": DOT}], "usage": counted}))
+    assert isinstance(found, Completed)
+    assert found.usage is None
+
+
 def test_links_and_revised_prompts_are_taken() -> None:
     """Compatible engines answer links whatever was asked; DALL-E 3 tells the prompt it used."""
     document = {"data": [{"url": "https://x/a.png", "revised_prompt": "a kite, red"}]}

@@ -129,7 +129,10 @@ def test_usage_is_counted_by_modality() -> None:
     outcome = PROVIDER.outcome(ONE, answered(200, {**candidate(blob(b"x")), "usageMetadata": bare}))
     assert isinstance(outcome, Completed)
     assert outcome.usage == Usage(input_text=12, output_image=1120)
-    odds: tuple[object, ...] = (None, [], {}, {"promptTokenCount": "12"}, {"promptTokenCount": True})
+    odds: tuple[object, ...] = (
+        *(None, [], {}),
+        *({"promptTokenCount": odd} for odd in ("12", True, -1, 10**13, 10**400)),
+    )
     for odd in odds:
         outcome = PROVIDER.outcome(ONE, answered(200, {**candidate(blob(b"x")), "usageMetadata": odd}))
         assert isinstance(outcome, Completed)
