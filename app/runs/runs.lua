@@ -141,7 +141,9 @@ end
 
 if command == 'begin' then
   local asked, retry, patience = read(8, BEGUN), tonumber(ARGV[16]), ARGV[17]
-  redis.call('SET', prefix .. ':gateway:' .. me, '1', 'PX', lease)
+  if redis.call('PEXPIRE', prefix .. ':gateway:' .. me, lease) == 0 then
+    redis.call('SET', prefix .. ':gateway:' .. me, 'unheard', 'PX', lease) -- its next beat learns of the loss
+  end
   if redis.call('EXISTS', run_of(asked.id)) == 1 then return { 'first' } end -- the reply of the first try was lost
   local found
   if asked.key ~= '' then
@@ -182,7 +184,7 @@ if command == 'find' then
 end
 
 if command == 'beat' then
-  return redis.call('SET', prefix .. ':gateway:' .. me, '1', 'PX', lease, 'GET') and 1 or 0
+  return redis.call('SET', prefix .. ':gateway:' .. me, 'heard', 'PX', lease, 'GET') == 'heard' and 1 or 0
 end
 
 if command == 'close' then

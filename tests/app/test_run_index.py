@@ -7,11 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from app.errors import Overloaded
+from app.ledger import MemoryLedger, Past
 from app.redis import connect
-from app.runs import Index, MemoryIndex, Record, State
+from app.runs import Index, LedgerIndex, MemoryIndex, Record, State
+from app.runs.guarded import GuardedIndex
 from app.runs.memory import Book
 from app.runs.protocol import KEPT_SECONDS, REPEAT_SECONDS, Reused
 from app.runs.redis import RedisIndex
+from tests.app.test_ledger import entry
 from tests.clock import StillClock
 from tests.services import RedisServer
 
@@ -250,3 +254,81 @@ async def test_a_beat_tells_whether_the_index_knew_this_gateway(pair: Pair) -> N
     assert await one.beat()
     await pair[1].close()
     assert await one.beat()
+
+
+class AwayLedger(MemoryLedger):
+    """A ledger that cannot be read while it is away."""
+
+    away = False
+
+    async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
+        if self.away:
+            raise Overloaded("The ledger cannot be read now.")
+        return await super().past(since, request_id=request_id)
+
+
+@pytest.fixture
+def ledger() -> AwayLedger:
+    """What a gateway finds at its start."""
+    return AwayLedger()
+
+
+@pytest.fixture
+def near(clock: StillClock, ledger: AwayLedger) -> LedgerIndex:
+    """What a gateway knows by itself."""
+    return LedgerIndex("one", clock, ledger)
+
+
+@pytest.fixture
+async def guarded(redis_server: RedisServer, clock: StillClock, near: LedgerIndex) -> AsyncIterator[GuardedIndex]:
+    """A gateway's index before an empty Redis."""
+    await redis_server.ask("FLUSHALL")
+    found = GuardedIndex(near, RedisIndex("one", connect(redis_server.url), clock), clock, lambda *_: None)
+    yield found
+    await found.close()
+
+
+async def test_what_redis_lost_is_told_again_while_others_begin(
+    guarded: GuardedIndex, redis_server: RedisServer, first: Make
+) -> None:
+    """A busy gateway begins a run before its next beat: what it ran before the loss is told all the same."""
+    await guarded.start()
+    await begin(guarded, first("before", wish="p"))
+    await redis_server.ask("FLUSHALL")
+    await begin(guarded, first("after", wish="q"))
+    known = [await guarded.beat() for _ in range(2)]
+
+    assert known == [False, True]
+    assert await begin(guarded, first("repeat", wish="p"), retry=1) == "before"
+
+
+async def test_a_gateway_beats_on_when_its_ledger_is_away(
+    guarded: GuardedIndex, ledger: AwayLedger, redis_server: RedisServer, clock: StillClock
+) -> None:
+    """Redis lost its data and the ledger cannot be read: what is left of an earlier process is told later."""
+    left = entry("left", created=clock.time())
+    await ledger.open(replace(left, fingerprint="p"))
+    await guarded.start()
+    await redis_server.ask("FLUSHALL")
+    ledger.away = True
+    during = await guarded.beat()
+    ledger.away = False
+    await guarded.beat()
+
+    assert not during
+    assert await redis_server.ask("EXISTS", "{pinhole}:runs:run:left")
+
+
+async def test_a_gateway_forgets_after_an_hour_what_it_told_redis(
+    guarded: GuardedIndex, near: LedgerIndex, first: Make, clock: StillClock
+) -> None:
+    """Failures and kept answers of an hour ago are nobody's repeat, and hold no memory."""
+    await guarded.start()
+    for number in range(20):
+        record = first(str(number), key=f"k{number}", owner="one")
+        await begin(guarded, record)
+        await guarded.put(replace(record, state=State.FREE if number % 2 else State.BILLED))
+    clock.at += KEPT_SECONDS + 1
+    await begin(guarded, first("new"))
+
+    assert [record.id for record in near.records] == ["new"]
