@@ -23,7 +23,7 @@ from app.registry import Route
 from app.spending import Account, Reopened
 from app.telemetry import Telemetry
 from app.ticket import Audience, Ticket
-from providers.core.errors import PinholeError, UpstreamError, UpstreamFailure
+from providers.core.errors import InvalidRequest, PinholeError, UpstreamError, UpstreamFailure
 from providers.core.plan import Call, Plan
 from providers.core.prices import Usage
 from providers.core.provider import Completed, Partial
@@ -74,19 +74,21 @@ class Pipeline:
 
     async def _ways(self, ticket: Ticket, account: Account, audience: Audience) -> Answer:
         """The model that was asked for, then its fallbacks, for as long as nothing can have been billed."""
+        ready = await self._prepare(account.way)
         while True:
             try:
-                return await self._way(ticket, account, audience)
+                return await self._way(ticket, account, ready, audience)
             except FALLS_BACK as error:
                 if account.begun or account.paid or error.billed:
                     raise
-                if not await account.turn():
+                found = await account.turn(self._able)
+                if found is None:
                     error.message += account.obstacles
                     raise
+                ready = found
 
-    async def _way(self, ticket: Ticket, account: Account, audience: Audience) -> Answer:
-        route, planned = account.way
-        ready = await self._prepare(planned)
+    async def _way(self, ticket: Ticket, account: Account, ready: Prepared, audience: Audience) -> Answer:
+        route, _ = account.way
         account.noted = ready.adjustments
         if ready.calls[0].stream and len(ready.calls) == 1:
             return await self._streamed(ticket, account, ready, audience)
@@ -153,8 +155,16 @@ class Pipeline:
             chain=ticket.configured.fallbacks.ways(ticket.request, ticket.caller, first, allowed=ticket.fallback),
         )
 
-    async def _prepare(self, planned: Plan) -> Prepared:
+    async def _able(self, way: Way) -> Prepared | None:
+        """The calls of a fallback; None where the images that came cannot become what its model takes."""
+        try:
+            return await self._prepare(way)
+        except InvalidRequest:
+            return None
+
+    async def _prepare(self, way: Way) -> Prepared:
         """The calls, with input images re-encoded where the plan says so; mostly there is nothing to do."""
+        _, planned = way
         if planned.composite:  # what cannot be put back at the end is refused before it is paid for
             await anyio.to_thread.run_sync(check, planned.calls[0].images[0].data)
         if not planned.fits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -23,6 +24,7 @@ from providers.core.prices import MICRO
 from providers.core.provider import Completed, Link
 from providers.kit.clock import Clock
 from providers.kit.journal import Accepted, Journal, unheard
+from providers.kit.prepare import Prepared
 
 NOTHING: Final = Used(images=0, megapixels=0.0, micro_usd=0)
 
@@ -90,12 +92,12 @@ class Account:
         self._telemetry.begun(self._entry)
         return self
 
-    async def turn(self) -> bool:
-        """Go on with the next way whose limits allow it; False when there is none, and all stays as it is."""
+    async def turn(self, able: Callable[[Way], Awaitable[Prepared | None]]) -> Prepared | None:
+        """Go on with the next way that is able and whose limits allow it; None: there is none, all stays as it is."""
         while self._left:
             way = self._left.pop(0)
-            spend = spend_of(self._ticket, way)
-            if await self._granted(spend, way):
+            ready, spend = await able(way), spend_of(self._ticket, way)
+            if ready is not None and await self._granted(spend, way):
                 self.way, self._spend = way, spend
                 self.journal.patient = not self._left
                 (route, plan), before = way, self._entry
@@ -110,8 +112,8 @@ class Account:
                 )
                 self._telemetry.turned(before, self._entry)
                 await self._ledger.settle(self._entry)
-                return True
-        return False
+                return ready
+        return None
 
     async def _granted(self, spend: Spend, way: Way) -> bool:
         try:

@@ -14,6 +14,7 @@ from tests.app.test_bad_images import bomb
 from tests.app.wire import EDIT, Piece, Reply, form
 from tests.gateway import Gateway, running
 from tests.upstreams.gemini import KEY, GeminiServer
+from tests.upstreams.http import Reply as HTTPReply
 from tests.upstreams.images import jpeg, mask_png, pixels, png
 from tests.upstreams.multipart import Part, parse
 from tests.upstreams.openai import OpenAIStandIn
@@ -154,3 +155,16 @@ def test_a_mask_of_one_transparent_colour_is_a_mask(gateway: Gateway, server: Op
 
     assert 'mask;kind=mapped;from="palette";to="rgba"' in answer.headers[CHANGED]
     assert (sent.mode, sent.getpixel((8, 8)), sent.getpixel((56, 8))) == ("RGBA", (0, 0, 0, 0), (0, 0, 0, 255))
+
+
+def test_a_fallback_that_cannot_take_the_image_is_no_bad_request(tmp_path: Path, server: OpenAIStandIn) -> None:
+    """What the first model takes as it is outgrows the second one: the first one's error stands."""
+    busy = HTTPReply.json(429, {"error": {"message": "slow", "type": "rate_limit_error", "code": "slow_down"}})
+    environ = {"OPENAI_API_KEY": server.key, "OPENAI_BASE_URL": server.base_url}
+    with running(tmp_path, environ, "fallbacks: {gpt-image-2: [dall-e-2]}\n") as gateway:
+        server.queue(busy)
+        answer = edited(gateway, GROWS, model="gpt-image-2")
+        row = gateway.ledger.entries[-1]
+
+    assert (answer.status, answer.error["code"]) == (429, "rate_limit_exceeded")
+    assert (row.state, row.model, row.attempts) == (State.FAILED, "gpt-image-2", 1)
