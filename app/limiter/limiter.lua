@@ -16,7 +16,7 @@
 -- spend  -> granted (1 | 0), refusing scope, refusing unit, wait in microseconds, ahead of each bucket in force of
 --           scopes that are not left ...
 --           or -1, the day, and the scopes whose money is not known here and came without a seed of that day
--- settle -> 1, or 0 when nothing was held here (any more)
+-- settle -> 1, or 0 when nothing was held here (any more), or 2 when it holds another spend than this one ('0': any)
 -- renew  -> how many leases live
 
 local MINUTE, DAY = 60000000, 86400000000
@@ -195,6 +195,7 @@ if command == 'spend' then
 end
 
 if command == 'settle' then
+  if holding and number ~= '0' and holding ~= number then return 2 end
   redis.call('SET', KEYS[1], 'over', 'PX', math.ceil(lease / 1000)) -- what is still on its way must not bring it back
   if not found or found == 'over' then return 0 end
   for _, scope in ipairs(scopes(want, held)) do move(scope, holding) end

@@ -44,6 +44,7 @@ COMMANDS: Final = {
 }
 NOTHING: Final = (bulk(""),)
 BOTH, NEW, OLD = bulk("both"), bulk("new"), bulk("old")
+OTHER: Final = 2
 FREE: Final = Decision(allowed=True)
 PING: Final = Spend(request_id="ping", scopes=(), images=0, megapixels=0.0)
 
@@ -76,6 +77,7 @@ class RedisLimiter:
         self._script = Script(line, SCRIPT)
         self._known: dict[str, Bearer] = {}
         self._granted: dict[str, tuple[Spend, int]] = {}
+        self._unheard: dict[str, tuple[Spend, int]] = {}
         self._renewer: asyncio.Task[None] | None = None
 
     async def spend(self, spend: Spend) -> Decision:
@@ -86,25 +88,35 @@ class RedisLimiter:
             return FREE
         amounts = _holding(spend) + (_holding(held) if held else _amounts(0, 0, 0, 0, 0))
         seeds: tuple[bytes, ...] = NOTHING * 2
+        if held is not None:
+            self._unheard[spend.request_id] = (spend, number)
         while True:
             words = (bulk(number), bulk(self._now()), *seeds, *amounts)
             reply = [int(word) for word in (await self._run("spend", spend, bearers, parts, words)).split()]
             if reply[0] != -1:
                 break
             seeds = await self._seeds(reply[1], [bearers[i - 1] for i in reply[2:]], bearers)
+        self._unheard.pop(spend.request_id, None)
         return self._decided(spend, number, bearers, reply)
 
     async def settle(self, spend: Spend, used: Used) -> None:
         held, number = self._granted.pop(spend.request_id, (spend, 0))
+        unheard = self._unheard.pop(spend.request_id, None)
+        if unheard is None or not await self._settled(*unheard, used):
+            await self._settled(held, number, used)
+
+    async def _settled(self, held: Spend, number: int, used: Used) -> bool:
+        """False when the request holds another spend than this one."""
         bearers, parts = self._bearers(held, None)
         if not bearers:
-            return
+            return number == 0
         final = used_of(held, used)
         amounts = _amounts(*(final[unit] for unit in UNITS)) + _holding(held)
         words = (bulk(number), bulk(self._now()), *NOTHING, *NOTHING, *amounts)
         known = await self._run("settle", held, bearers, parts, words)
         if not known and number:
             await self.forget(held.scopes)  # Redis lost its data since: the ledger knows the money of the day
+        return bool(known != OTHER)
 
     async def forget(self, scopes: Sequence[Scope]) -> None:
         """Read the money of these scopes from the ledger again, at the next decision."""

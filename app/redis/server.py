@@ -18,7 +18,8 @@ from app.redis.wire import Asked, Lost, Watch, Wire, bulk, question
 
 PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
-SENTINEL_SECONDS: Final = 0.5
+# Of a sentinel that says nothing: there must be time to ask another one and to reach the server that it names.
+SENTINEL_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

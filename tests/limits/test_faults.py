@@ -272,6 +272,32 @@ async def test_a_failover_is_a_pause_and_not_an_outage(tmp_path: Path) -> None:
     assert after.count(True) in {1, 2}  # one, and one more when the failover took fifteen seconds
 
 
+async def test_a_sentinel_that_says_nothing_is_passed_over(server: RedisServer, tmp_path: Path) -> None:
+    """The first one takes connections and never answers: the next one is asked while there is time."""
+    file = tmp_path / "sentinel.conf"
+    file.write_text(f"sentinel monitor mymaster 127.0.0.1 {server.port} 1\n")
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def decided() -> bool:
+        try:
+            return (await limiter.spend(spend("one", requests_per_minute=10))).allowed
+        except LimiterLost:
+            return False
+
+    silent = await asyncio.start_server(mute, "127.0.0.1", 0)
+    first = silent.sockets[0].getsockname()[1]
+    with RedisServer(tmp_path / "sentinel", str(file), "--sentinel") as other:
+        limiter = RedisLimiter(connect(f"redis+sentinel://127.0.0.1:{first},127.0.0.1:{other.port}/mymaster"))
+        found = [await decided() for _ in range(3)]
+        await limiter.close()
+    silent.close()
+
+    assert any(found)
+
+
 async def until_async(true: Callable[[], Any]) -> None:
     """Wait for something that must be asked for."""
     for _ in range(300):

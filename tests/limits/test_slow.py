@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from app.config import Limits
 from app.ledger.memory import MemoryLedger
-from app.limiter import GuardedLimiter, Unit, Used
+from app.limiter import GuardedLimiter, Scope, Spend, Unit, Used
 from app.limiter.protocol import LimiterLost
 from app.limiter.redis import RedisLimiter
 from app.redis import connect
@@ -177,6 +178,42 @@ async def test_a_loop_that_was_busy_does_not_blame_redis(server: RedisServer) ->
     await limiter.close()
 
     assert all(decision.allowed for decision in decisions)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_second_spend_that_was_lost_on_the_way_is_settled_as_what_redis_holds(
+    server: RedisServer, heard: bool
+) -> None:
+    """A fallback's spend reached Redis or it did not, nobody knows: at the end neither way holds anything."""
+    scopes = [Scope("model", name, Limits(images_per_minute=2, concurrent_images=2)) for name in ("one", "two")]
+    first, second = (Spend(request_id="same", scopes=(scope,), images=2, megapixels=1.0) for scope in scopes)
+    direct = RedisLimiter(connect(server.url))
+    async with SlowWay(server.port) as way:
+        limiter = RedisLimiter(connect(way.url))
+        assert (await limiter.spend(first)).allowed
+        way.delay = lambda: 5.0
+        if not heard:
+            way.hold()
+        with pytest.raises(LimiterLost):
+            await limiter.spend(second)
+        way.delay = lambda: 0.0
+        way.let_new_ones_through()
+        await limiter.settle(first, Used(images=0, megapixels=0.0))
+        again = [
+            (await direct.spend(Spend(request_id=scope.name, scopes=(scope,), images=2, megapixels=1.0))).allowed
+            for scope in scopes
+        ]
+        more = [
+            (
+                await direct.spend(Spend(request_id=f"{scope.name}+", scopes=(scope,), images=1, megapixels=1.0))
+            ).allowed
+            for scope in scopes
+        ]
+        await limiter.close()
+    await direct.close()
+
+    assert again == [True, True]
+    assert more == [False, False]
 
 
 def record(name: str, wish: str, index: GuardedIndex) -> Record:
