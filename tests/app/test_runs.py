@@ -105,6 +105,22 @@ def test_a_picture_survives_its_caller(gateway: Gateway) -> None:
     assert stranger.status_code == 404
 
 
+def test_a_picture_from_the_results_route_is_delivered(gateway: Gateway) -> None:
+    """Whoever left and came back for its picture has it: its next equal request is a call of its own."""
+    body = {**BODY, "prompt": "fetched", "size": "2048x2048"}
+    before = images(gateway)
+    hang_up(gateway, body, "lost-3")
+    url, headers = f"{gateway.v1}/images/results/lost-3", {"authorization": "Bearer sk-one"}
+    deadline = time.monotonic() + 20
+    while httpx2.get(url, headers=headers).status_code != 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1.0)  # an end without a reset is believed after a moment
+    answer = post(gateway, body)
+
+    assert "pinhole-replayed" not in answer.headers
+    assert images(gateway) == before + 2
+
+
 def test_the_same_request_after_a_hang_up_gets_the_first_picture(gateway: Gateway) -> None:
     """Nobody pays again for what was made and not delivered, whatever headers the repeat carries."""
     body = {**BODY, "prompt": "again", "size": "2048x2048"}
