@@ -36,7 +36,8 @@ FORMATS: Final[Mapping[str, str]] = {"jpeg": "jpg"}
 OPTIONS: Final[Mapping[str, str]] = {"seed": "seed", "prompt_extend": "prompt_upsampling"}
 FULL: Final = 100  # OpenAI's output_compression when none is said; the upstream's own is 80
 LOOK_SECONDS: Final = 0.5
-UNDER_WAY: Final = frozenset({"starting", "queued", "processing"})
+PENDING: Final = frozenset({"starting", "queued"})
+UNDER_WAY: Final = PENDING | {"processing"}
 ENDED: Final = frozenset({"canceled", "aborted"})
 _ERRORS_FROM: Final = 400
 _PREDICTION = re.compile(r"/predictions/([A-Za-z0-9_-]{1,64})$")
@@ -76,7 +77,7 @@ class Replicate:
         if status == "succeeded":
             return _done(call, document, response, task_id)
         if isinstance(status, str) and status in UNDER_WAY and task_id:
-            return _look_again(task_id)
+            return _look_again(task_id, is_pending=status in PENDING)
         return Failed(_undone(status, document, response, task_id))
 
     def event(self, call: Call, event: Event) -> Partial | Completed | Failed | None:  # noqa: ARG002 - no stream
@@ -137,14 +138,17 @@ def _task_id(document: Mapping[str, Any]) -> str:
     return own if isinstance(own, str) and _ID.fullmatch(own) else ""
 
 
-def _look_again(task_id: str) -> Poll:
-    """`urls.get` below our own base URL, so that neither a proxy nor an answer sends the credential elsewhere."""
+def _look_again(task_id: str, *, is_pending: bool) -> Poll:
+    """`urls.get` below our own base URL, so that neither a proxy nor an answer sends the credential elsewhere.
+
+    What runs already costs, cancelled or not: only a prediction that has not begun can be cancelled.
+    """
     path = f"/v1/predictions/{task_id}"
     return Poll(
         request=HTTPRequest(method="GET", url=path),
         after=LOOK_SECONDS,
         task_id=task_id,
-        cancel=HTTPRequest(method="POST", url=f"{path}/cancel"),
+        cancel=HTTPRequest(method="POST", url=f"{path}/cancel") if is_pending else None,
     )
 
 

@@ -445,13 +445,14 @@ async def test_failures_on_the_wire_have_their_class(word: str, kind: type[Upstr
         assert [one.method for one in server.exchanges].count("POST") == 1
 
 
-async def test_a_prediction_that_takes_too_long_is_cancelled() -> None:
-    """At the deadline the prediction is cancelled, so that it stops costing."""
+@pytest.mark.parametrize(("word", "left"), [("WAITING", "canceled"), ("ENDLESS", "processing")])
+async def test_at_the_deadline_only_what_has_not_begun_is_cancelled(word: str, left: str) -> None:
+    """A prediction that waits is cancelled, so that it never costs; one that runs is paid for and goes on."""
     with ReplicateServer() as server:
         with pytest.raises(UpstreamTimeout):
-            await performed(server, call(SCHNELL, "a kite ENDLESS"), seconds=10)
-        assert server.exchanges[-1].path.endswith("/cancel")
-        assert [one.status for one in server.predictions.values()] == ["canceled"]
+            await performed(server, call(SCHNELL, f"a kite {word}"), seconds=10)
+        assert server.exchanges[-1].path.endswith("/cancel") == (left == "canceled")
+        assert [one.status for one in server.predictions.values()] == [left]
 
 
 async def test_a_wrong_key_is_ours() -> None:

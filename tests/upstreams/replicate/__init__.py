@@ -22,6 +22,7 @@ NSFW: Final = "NSFW"  # every picture is left out
 CRASH: Final = "CRASH"  # the model fails
 DEMAND: Final = "DEMAND"  # the model fails for lack of machines
 ENDLESS: Final = "ENDLESS"  # never done
+WAITING: Final = "WAITING"  # never begun
 _BODY_FIELDS: Final = {"input", "webhook", "webhook_events_filter", "stream"}
 _SUBMIT = re.compile(r"/v1/models/([\w.-]+/[\w.-]+)/predictions")
 _LOOK = re.compile(r"/v1/predictions/(\w+)(/cancel)?")
@@ -123,6 +124,8 @@ class ReplicateServer(StandIn):
         if prediction.status not in {"starting", "processing"}:
             return
         prompt = prediction.job.fields["prompt"]
+        if WAITING in prompt:
+            return
         prediction.status = "processing"
         if prediction.looks < LOOKS or ENDLESS in prompt:
             return
