@@ -44,7 +44,7 @@ from app.settings import Settings, SettingsError, masked, refuse_open_door
 from app.store import DiskStore, ImageStore, Links
 from app.telemetry import Telemetry
 from app.telemetry.traced import Traced
-from app.telemetry.traces import tracer
+from app.telemetry.tracing import tracer
 from app.telemetry.watched import UpstreamWatch, WatchedLimiter, watched_entries, watched_store
 from providers import discover
 from providers.core.provider import Provider

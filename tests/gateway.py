@@ -29,7 +29,7 @@ from app.secret import signing_secrets
 from app.settings import load
 from app.store import DiskStore, ImageStore, Links
 from app.telemetry import Telemetry
-from app.telemetry.traces import tracer
+from app.telemetry.tracing import tracer
 from providers.kit.clock import Clock, SystemClock
 from providers.kit.transport import HTTPTransport
 from tests.clock import slept

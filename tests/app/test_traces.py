@@ -12,7 +12,8 @@ import httpx2
 import pytest
 
 from app.settings import SettingsError
-from app.telemetry.traces import OFF, tracer
+from app.telemetry.traces import OFF
+from app.telemetry.tracing import tracer
 from tests.gateway import running
 from tests.upstreams.collector import Collector, ReceivedSpan
 from tests.upstreams.http import Reply
@@ -157,7 +158,8 @@ def test_without_the_extra_the_start_names_it() -> None:
 import sys
 sys.modules["opentelemetry.exporter"] = None
 from app.settings import SettingsError
-from app.telemetry.traces import OFF, tracer
+from app.telemetry.traces import OFF
+from app.telemetry.tracing import tracer
 assert tracer({}) is OFF
 assert "opentelemetry.sdk" not in sys.modules
 try:
