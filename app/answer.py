@@ -17,6 +17,7 @@ from providers.core.errors import PinholeError
 from providers.core.plan import Adjustment, Kind, Plan
 from providers.core.prices import MICRO, Usage
 from providers.core.types import AspectRatio, Auto, Size
+from providers.core.valueclass import valueclass
 
 ROUNDED: Final = 0.05
 HEADER_BYTES: Final = 2048
@@ -41,7 +42,7 @@ class Failure:
         return cls(str(shown["code"]), str(shown["message"]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """All that a caller gets for a request that made images. `cost` is micro-dollars, None when unknown."""
 

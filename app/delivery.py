@@ -17,6 +17,7 @@ from providers.core.http import Buffer
 from providers.core.plan import Plan
 from providers.core.provider import Base64Image, Image, Link, Partial
 from providers.core.types import ImageFormat, ResponseFormat, Size
+from providers.core.valueclass import valueclass
 from providers.kit.convert import convert
 from providers.kit.deployment import Deployment
 from providers.kit.fetch import Fetcher
@@ -32,7 +33,7 @@ PIECE: Final = 3 * 2**18  # of threes, so that base64 of the pieces is base64 of
 C2PA: Final = b"c2pa"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
     """One image as the caller gets it: a link, or base64 text in a buffer."""
 
@@ -53,7 +54,7 @@ class Sketch:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class _Picture:
     """An image on its way: base64 text that was received, or bytes; never both unless needed."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from app.auth import Caller
@@ -20,6 +20,7 @@ from providers.core.errors import (
 from providers.core.plan import Adjustment, Kind, Plan
 from providers.core.types import ImageRequest, Policy
 from providers.core.validate import validate
+from providers.core.valueclass import valueclass
 
 # Never after a refusal or a bad request, and never after what may have been billed.
 FALLS_BACK: Final = (UpstreamUnreachable, UpstreamRateLimited, UpstreamUnavailable, UpstreamAuth)
@@ -27,7 +28,7 @@ FALLS_BACK: Final = (UpstreamUnreachable, UpstreamRateLimited, UpstreamUnavailab
 Way = tuple[Route, Plan]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Chain:
     """The ways of a request in their order, and the targets that it cannot go to with the parameters in the way."""
 

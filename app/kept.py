@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Final
 
 from app import answer as answers
@@ -13,12 +13,13 @@ from app.delivery import Delivered
 from providers.core.http import JSON, Buffer, Inline
 from providers.core.prices import Usage
 from providers.core.types import ImageFormat, Size
+from providers.core.valueclass import valueclass
 from providers.kit.bodies import encode
 
 FORM: Final = 1  # of documents; one that a later release wrote otherwise is not read
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """What first answers and replays are rendered from. It holds no plan, and so no input image.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from app.auth import Caller
@@ -11,10 +10,11 @@ from app.delivery import Sketch
 from app.fallback import Way
 from app.limiter import Standing
 from providers.core.types import ImageRequest, ResponseFormat
+from providers.core.valueclass import valueclass
 from providers.kit.journal import Journal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
     """A request on its way: who asked, for what, under which internal id, until when, by which config.
 

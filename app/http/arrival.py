@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from app.http.receipts import left
+from providers.core.valueclass import valueclass
 
 HANG_UP: Final = "pinhole.hang-up"
 """The name of a server's extension of a scope: a Gone, without a task for each request."""
@@ -20,7 +20,7 @@ Gone = Callable[[Callable[[], object]], Callable[[], object]]
 """Have a function called when the caller hangs up; what comes back ends that."""
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Arrival:
     """`headers` by name in lower case; `label` is the request id; `model` the one that the path names.
 

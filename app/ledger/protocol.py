@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Final, Protocol
+
+from providers.core.valueclass import valueclass
 
 
 class State(StrEnum):
@@ -18,7 +20,7 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One request. Times are Unix seconds, money is micro-dollars (None: unknown).
 
@@ -64,7 +66,7 @@ _NAMES: Final = tuple(each.name for each in fields(Entry))
 _values: Final = attrgetter(*_NAMES)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Past:
     """What a row tells of a request that may be repeated.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
 from app.ledger.protocol import Entry
+from providers.core.valueclass import valueclass
 
 _CHANGING: Final = ("model", "provider", "images_asked", "images_delivered", "megapixels", "cost", "tokens_in")
 _CHANGING_TOO: Final = ("tokens_out", "settled", "attempts", "adjustments", "error", "tasks")
@@ -19,7 +19,7 @@ _staying: Final = attrgetter(*_STAYING, "idempotency")
 _changing: Final = attrgetter(*_CHANGING, *_CHANGING_TOO, "state.value")
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Change:
     """A row to be written: a new one where `names` are OPENED, else these columns of the row `request_id`."""
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
 from app.config import Limits
+from providers.core.valueclass import valueclass
 
 
 class Unit(StrEnum):
@@ -57,7 +58,7 @@ class Scope:
 Check = tuple[Scope, Unit, float, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Spend:
     """What a request will use, under the internal request id that makes repeats free."""
 
@@ -84,7 +85,7 @@ class Spend:
         return ((scope, unit, limit, amounts[unit]) for scope in self.scopes for unit, limit in scope.in_force)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Used:
     """What a request really used. None: as much as was reserved, in the share of the images that were delivered."""
 
@@ -93,7 +94,7 @@ class Used:
     micro_usd: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Step:
     """One limit and one request: how much of it the request is to hold, and how much it holds."""
 
@@ -144,7 +145,7 @@ class Standing(NamedTuple):
     reset: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """Granted or refused. A refusal names the scope and the unit, and when to come again (seconds)."""
 

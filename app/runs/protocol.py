@@ -6,9 +6,10 @@ knows no images: answers lie in the store, under the name that a record carries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
+
+from providers.core.valueclass import valueclass
 
 KEPT_SECONDS: Final = 3600.0
 REPEAT_SECONDS: Final = 600.0
@@ -28,7 +29,7 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One run as every gateway may know it, visible to its own caller only.
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
 from providers.core.errors import Violation
+from providers.core.valueclass import valueclass
 
 T = TypeVar("T")
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,19}")
@@ -25,7 +26,7 @@ class Fate(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """One parameter's fate. `asked` and `used` are enums, numbers or sizes, never free text."""
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from providers.core.types import ImageFormat, nothing
+from providers.core.valueclass import valueclass
 
 Buffer = bytes | memoryview
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Inline:
     """An image inside a JSON document: base64 of `data` when sent, `prefix` before it (a data URL's head).
 
@@ -23,14 +24,14 @@ class Inline:
     base64: Buffer | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class JSON:
     """A JSON body; values may be `Inline` images anywhere."""
 
     document: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Part:
     """One part of a form: text, or a file when `format` is given."""
 
@@ -40,14 +41,14 @@ class Part:
     filename: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Form:
     """A multipart/form-data body, parts in order."""
 
     parts: Sequence[Part]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class HTTPRequest:
     """One upstream request. `url` is a path below the provider's base URL, or an absolute URL that it gave us.
 
@@ -60,7 +61,7 @@ class HTTPRequest:
     body: JSON | Form | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class HTTPResponse:
     """A complete upstream answer: header names in lower case, the body whole."""
 

@@ -18,6 +18,7 @@ from providers.core.output import Output
 from providers.core.sizes import Resolution
 from providers.core.spec import ModelSpec
 from providers.core.types import Auto, ImageRequest, InputImage, Operation, nothing
+from providers.core.valueclass import valueclass
 
 LONGEST_WORD: Final = 64
 DIFFERING: Final = frozenset({"seed", "negative_prompt", "search_prompt"})
@@ -45,7 +46,7 @@ class Adjustment:
     used: Shown = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One upstream request in the model's own terms. An adapter sees this and never the caller's request.
 
@@ -69,7 +70,7 @@ class Call:
     index: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What will be done: calls, adjustments, and the estimated cost in micro-dollars (None: unknown).
 

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Final
 
 from providers.core.types import Size, nothing
+from providers.core.valueclass import valueclass
 
 MICRO: Final = 1_000_000
 # Beyond it a count of tokens is none, and no number of a ledger either.
@@ -19,7 +20,7 @@ def usd(amount: float) -> int:
     return round(amount * MICRO)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens as the provider counted them; absent when it counts none."""
 

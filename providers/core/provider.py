@@ -12,6 +12,7 @@ from providers.core.plan import Call
 from providers.core.prices import Usage
 from providers.core.spec import ModelSpec
 from providers.core.types import nothing
+from providers.core.valueclass import valueclass
 
 
 class Base64Image(Protocol):
@@ -32,14 +33,14 @@ class Base64Image(Protocol):
         """All decoded bytes. Raises ValueError when it is not base64."""
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Link:
     """An image that the provider keeps at a URL of its own."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """One image of an answer, in the form the provider gave it."""
 
@@ -47,7 +48,7 @@ class Image:
     revised_prompt: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Completed:
     """A call that made images. `failures` are the images of it that were not made.
 

@@ -11,6 +11,8 @@ from math import gcd, log
 from types import MappingProxyType
 from typing import Any, Final
 
+from providers.core.valueclass import valueclass
+
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,4})[xX]([1-9][0-9]{0,4})")
 _RATIO: Final = re.compile(r"([1-9][0-9]{0,3}):([1-9][0-9]{0,3})")
 
@@ -141,7 +143,7 @@ def ratios(*texts: str) -> tuple[AspectRatio, ...]:
     return tuple(AspectRatio(*map(int, text.split(":"))) for text in texts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class InputImage:
     """An image of the caller, checked by structure: its bytes and what its header says.
 
@@ -167,7 +169,7 @@ class InputImage:
         return Size(self.width, self.height)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class ImageRequest:
     """One request as the caller wished it. None is a parameter that was not sent (or sent as null).
 

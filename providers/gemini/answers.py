@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from providers.core.prices import TOKENS, Usage
 from providers.core.provider import Base64Image, Link
+from providers.core.valueclass import valueclass
 from providers.kit.lift import Lifted, LiftError
 
 _STANDARD = str.maketrans("-_", "+/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What the candidates hold together. `drafts` are pictures of the model's thinking, not results."""
 

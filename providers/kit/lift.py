@@ -11,11 +11,12 @@ import binascii
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from pybase64 import b64decode
 
+from providers.core.valueclass import valueclass
 from providers.kit.strict import MalformedJSON, parsed
 from providers.kit.tokens import token
 
@@ -35,7 +36,7 @@ class LiftError(ValueError):
     """A document is no valid JSON, or a string is no valid base64; the message never quotes either."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@valueclass(frozen=True, slots=True, eq=False)
 class Lifted:
     """A base64 string of a document: a read-only slice of the received buffer, which it keeps alive.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from providers.core.errors import InvalidRequest, Violation
 from providers.core.inputs import Fit, together
 from providers.core.plan import Adjustment, Call, Kind
 from providers.core.types import ImageFormat, InputImage, Size
+from providers.core.valueclass import valueclass
 from providers.kit.mask import plain, to_luminance
 
 ROUNDS: Final = 12
@@ -19,7 +20,7 @@ MASK_BYTES: Final = 4_000_000
 COLOURS: Final = {"RGB", "RGBA", "P", "PA"}  # modes whose ICC profile still holds for RGB
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Prepared:
     """The calls as they go out, and what became of their images beyond what the plan says."""
 

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from providers.core.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from providers.core.http import Buffer, HTTPResponse
+from providers.core.valueclass import valueclass
 from providers.kit.room import Body, Room
 from providers.kit.transport.connection import Connection, Exchange
 from providers.kit.transport.framing import Head, Sink
@@ -36,7 +37,7 @@ SAFE: Final = "/%:@!$&'()*+,;=?-._~[]|"
 PACKED_AT_MOST: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Origin:
     """Where a connection goes. `name` is what its certificate must say."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol
 
 import httptools
 
 from providers.core.errors import UpstreamError
 from providers.core.types import nothing
+from providers.core.valueclass import valueclass
 
 HEAD_BYTES: Final = 64 * 1024
 LINE_BYTES: Final = 8 * 1024
@@ -21,7 +22,7 @@ DIRECT_BYTES: Final = 16 * 1024
 CHUNK_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,15}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """Status and headers, names in lower case. `length` is None when the body says itself where it ends."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol
 
 from providers.core.http import Buffer, HTTPResponse
 from providers.core.types import nothing
+from providers.core.valueclass import valueclass
 
 CONNECT_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 55.0
@@ -17,7 +18,7 @@ MAX_ANSWER_BYTES: Final = 512 * 2**20
 ACCEPT: Final = "identity"  # image bytes do not compress; inflating them would cost a copy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class WireRequest:
     """A request as it goes out: an absolute URL, all headers, the body's buffers in order."""
 
