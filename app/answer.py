@@ -109,7 +109,7 @@ def facts(answer: Answer) -> dict[str, str]:
     if background in {"transparent", "opaque"}:
         found["background"] = background
     if len(formats) == 1:
-        found["output_format"] = next(iter(formats)).value
+        found["output_format"] = str(next(iter(formats)))
     return found
 
 

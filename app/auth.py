@@ -37,7 +37,7 @@ class Caller:
 
     def may_call(self, model: str) -> bool:
         """Whether the key's model patterns match a resolved row id."""
-        return any(fnmatchcase(model, pattern) for pattern in self.models)
+        return "*" in self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
 ANONYMOUS = Caller(id="anonymous", name="anonymous")

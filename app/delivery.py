@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -56,11 +55,12 @@ class Sketch:
 
 @valueclass(frozen=True, slots=True)
 class _Picture:
-    """An image on its way: base64 text that was received, or bytes; never both unless needed."""
+    """An image on its way: base64 text that was received, or bytes; never both unless needed. What its head tells."""
 
     encoded: Base64Image | None
     data: Buffer | None
-    head: Buffer
+    format: ImageFormat | None
+    size: Size | None
 
     @property
     def signed(self) -> bool:
@@ -100,14 +100,15 @@ class Delivery:
         """One image. Raises UpstreamError when what the provider gave is no image or cannot be fetched."""
         picture = await self._picture(image, deployment, deadline)
         work = _work(picture, plan, form)
-        gate = self._pictures.passed(work, None) if self._pictures and work else nullcontext()
-        async with gate:
+        if self._pictures is None or not work:
+            return await self._finished(image, picture, plan, form, deployment)
+        async with self._pictures.passed(work, None):
             return await self._finished(image, picture, plan, form, deployment)
 
     async def _finished(
         self, image: Image, picture: _Picture, plan: Plan, form: ResponseFormat, deployment: Deployment
     ) -> Delivered:
-        image_format = sniff(picture.head)
+        image_format = picture.format
         if image_format is None:
             raise UpstreamError("The upstream's answer is not an image.", provider=deployment.provider.name)
         received, stripped = picture, False
@@ -124,7 +125,7 @@ class Delivery:
         url, text = await self._given(picture, image_format, form)
         return Delivered(
             format=image_format,
-            size=_size(picture),
+            size=picture.size,
             revised_prompt=image.revised_prompt,
             url=url,
             base64=text,
@@ -142,12 +143,11 @@ class Delivery:
             return Sketch(image=None, index=partial.index)
         try:
             picture = _held(content)
-            image_format = sniff(picture.head)
+            image_format = picture.format
             if image_format is None:
                 return Sketch(image=None, index=partial.index)
-            size = _size(picture)
             url, text = await self._given(picture, image_format, form)
-            shown = Delivered(format=image_format, size=size, url=url, base64=text)
+            shown = Delivered(format=image_format, size=picture.size, url=url, base64=text)
             return Sketch(image=shown, index=partial.index)
         except ValueError:  # what is no base64 is no picture; the whole image is judged by itself
             return Sketch(image=None, index=partial.index)
@@ -206,16 +206,10 @@ class Delivery:
 
 def _work(picture: _Picture, plan: Plan, form: ResponseFormat) -> int:
     """How many bytes are decoded to deliver it: none where it is passed on, eight a pixel where it is converted."""
-    output, size = plan.output, picture.encoded.size if picture.encoded else len(picture.data or b"")
-    if plan.composite or output.convert or output.flatten or output.format not in {None, sniff(picture.head)}:
-        measured = _size(picture)
-        return size + (8 * measured.pixels if measured else 0)
-    return 0 if form is ResponseFormat.B64_JSON else size
-
-
-def _size(picture: _Picture) -> Size | None:
-    measured = dimensions(picture.head)
-    return Size(*measured) if measured else None
+    output, length = plan.output, picture.encoded.size if picture.encoded else len(picture.data or b"")
+    if plan.composite or output.convert or output.flatten or output.format not in {None, picture.format}:
+        return length + (8 * picture.size.pixels if picture.size else 0)
+    return 0 if form is ResponseFormat.B64_JSON else length
 
 
 def _see_through(picture: _Picture, image_format: ImageFormat) -> bool:
@@ -230,12 +224,18 @@ def _held(content: Base64Image | bytes) -> _Picture:
     """An image that lies here. Raises ValueError when its base64 is none."""
     if isinstance(content, bytes):
         return _bytes(content)
-    near = content.head(NEAR)
-    return _Picture(content, None, near if dimensions(near) else content.head(FAR))
+    return _Picture(content, None, *_told(content.head))
 
 
 def _bytes(data: Buffer) -> _Picture:
-    return _Picture(None, data, data[:NEAR] if dimensions(data[:NEAR]) else data[:FAR])
+    return _Picture(None, data, *_told(lambda most: data[:most]))
+
+
+def _told(head: Callable[[int], Buffer]) -> tuple[ImageFormat | None, Size | None]:
+    """Format and size, of so much of its beginning as is needed."""
+    near = head(NEAR)
+    measured = dimensions(near) or dimensions(head(FAR))
+    return sniff(near), Size(*measured) if measured else None
 
 
 async def _worked(work: Callable[..., bytes], *args: bytes) -> bytes:

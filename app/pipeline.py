@@ -83,7 +83,7 @@ class Pipeline:
                     raise
                 found = await account.turn(self._able)
                 if found is None:
-                    error.message += account.obstacles
+                    error.message += account.chain.obstacles
                     raise
                 ready = found
 

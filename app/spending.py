@@ -59,8 +59,8 @@ class Account:
         self._bought: Completed | None = None
         self._answer: Answer | None = None
         self._tasks: dict[int, Accepted] = {}
+        self.chain = chain
         self.way = ways[0]
-        self.obstacles = chain.obstacles
         self.journal = Journal(patient=not self._left, accepted=self._accepted)
         self.standings: tuple[Standing, ...] = ()
         self.begun = False
@@ -233,7 +233,7 @@ def entry_of(ticket: Ticket, way: Way, now: float) -> Entry:
         model_asked=route.asked,
         model=route.spec.id,
         provider=route.provider,
-        operation=plan.operation.value,
+        operation=str(plan.operation),
         images_asked=plan.n,
         created=now,
         cost=plan.cost,

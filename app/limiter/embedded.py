@@ -46,27 +46,23 @@ class Bucket:
     It may lie at most a minute ahead of now. A clock that went back locks nobody out for longer than a minute.
     """
 
-    __slots__ = ("_arrival",)
+    __slots__ = ("arrival",)
 
     def __init__(self) -> None:
-        self._arrival = 0.0
+        self.arrival = 0.0
 
     def look(self, more: float, limit: float, at: Moment) -> tuple[float, float]:
         now = at.now
-        self._arrival = min(self._arrival, now + MINUTE)
-        ahead = (self._arrival - now if self._arrival > now else 0.0) + more * MINUTE / limit
+        self.arrival = min(self.arrival, now + MINUTE)
+        ahead = (self.arrival - now if self.arrival > now else 0.0) + more * MINUTE / limit
         wait = ahead - MINUTE
         return (now + ahead if ahead > 0.0 else now), (wait if wait > GRAIN else 0.0)
 
     def put(self, arrival: float, _: Moment) -> None:
-        self._arrival = arrival
-
-    def ahead(self, now: float) -> float:
-        """Seconds that it lies ahead, looked at before."""
-        return self._arrival - now if self._arrival > now else 0.0
+        self.arrival = arrival
 
     def rests(self, at: Moment) -> bool:
-        return self._arrival <= at.now
+        return self.arrival <= at.now
 
 
 class Flying:
@@ -271,9 +267,10 @@ def _looked(steps: list[tuple[Rule, float]], at: Moment) -> tuple[list[tuple[Cel
 
 
 def _standings(rules: list[Rule], at: Moment) -> tuple[Standing, ...]:
-    found = []
+    now, found = at.now, []
     for rule in rules:
-        if isinstance(rule.cell, Bucket):
-            ahead, limit = rule.cell.ahead(at.now), rule.limit
-            found.append(Standing(rule.unit, limit, max(0.0, limit * (1 - ahead / MINUTE)), ahead))
+        cell, limit = rule.cell, rule.limit
+        if isinstance(cell, Bucket):
+            ahead = cell.arrival - now if cell.arrival > now else 0.0
+            found.append(Standing(rule.unit, limit, limit * (1 - ahead / MINUTE) if ahead < MINUTE else 0.0, ahead))
     return tuple(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
@@ -79,10 +79,10 @@ class Spend:
             Unit.USD: self.micro_usd,
         }
 
-    def checks(self) -> Iterator[Check]:
+    def checks(self) -> list[Check]:
         """Every limit in force: scope, unit, its limit, the amount asked."""
         amounts = self.amounts
-        return ((scope, unit, limit, amounts[unit]) for scope in self.scopes for unit, limit in scope.in_force)
+        return [(scope, unit, limit, amounts[unit]) for scope in self.scopes for unit, limit in scope.in_force]
 
 
 @valueclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ _VALUES: Final = attrgetter(*_NAMES)
 def fingerprint(request: ImageRequest) -> str:
     """The same for the same wish: fields sorted, null left out, images by digest in order, no file names."""
     values = zip(_NAMES, _VALUES(request), strict=True)
-    document = {name: value for name, value in values if value or isinstance(value, str | int)}
+    document = {name: value for name, value in values if value or isinstance(value, (str, int))}
     digest = blake3(_WRITTEN(document).encode())
     for image in (*request.images, *((request.mask,) if request.mask else ())):
         digest.update(f"{image.name.partition('[')[0]} {image.digest or blake3(image.data).hexdigest()}".encode())

@@ -175,7 +175,7 @@ def _account(entry: Entry, journal: Journal) -> dict[str, Any]:
         "name": entry.caller_name,
         "model": entry.model,
         "provider": entry.provider,
-        "state": entry.state.value,
+        "state": entry.state,
         "images": entry.images_delivered,
         "asked": entry.images_asked,
         "attempts": entry.attempts,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import pybase64
 
 from providers.core.http import JSON, Buffer, Form, Inline, Part
 from providers.kit.tokens import token
 
-SEPARATORS = (",", ":")
+SEPARATORS: Final = (",", ":")
+# A space cannot stand unescaped in base64, and the token never leaves the process: it is found where it was put only.
+_PLACE: Final = f"<{token()}>"
 
 
 def encode(body: JSON | Form, boundary: str = "") -> tuple[str, list[Buffer]]:
@@ -24,22 +26,18 @@ def encode(body: JSON | Form, boundary: str = "") -> tuple[str, list[Buffer]]:
 
 def _json(document: Mapping[str, Any]) -> list[Buffer]:
     images: list[Inline] = []
-    marker = ""
 
     def place(value: object) -> str:
-        nonlocal marker
         if not isinstance(value, Inline):
             raise TypeError(f"{type(value).__name__} has no JSON form")
         images.append(value)
-        # A space cannot stand unescaped in base64 and the token is random: it is found where it was put only.
-        marker = marker or f"<{token()}>"
-        return marker
+        return _PLACE
 
     text = json.dumps(document, ensure_ascii=False, separators=SEPARATORS, default=place, allow_nan=False)
     whole = text.encode(errors="replace")  # half a surrogate pair is no reason to lose all
     if not images:
         return [whole]
-    pieces = whole.split(marker.encode())
+    pieces = whole.split(_PLACE.encode())
     buffers: list[Buffer] = []
     for piece, image in zip(pieces, images, strict=False):
         buffers.append(piece + image.prefix.encode())

@@ -62,7 +62,10 @@ def clean(message: object, fallback: str) -> str:
 
 def request_id(response: HTTPResponse) -> str | None:
     """The upstream's own request id, from the headers in use."""
-    return next((response.headers[name] for name in REQUEST_ID_HEADERS if response.headers.get(name)), None)
+    for name in REQUEST_ID_HEADERS:
+        if found := response.headers.get(name):
+            return found
+    return None
 
 
 def retry_after(response: HTTPResponse) -> float | None:

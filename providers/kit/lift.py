@@ -23,6 +23,7 @@ from providers.kit.tokens import token
 THRESHOLD: Final = 1024
 TEXT_LIMIT: Final = 8 << 20
 
+_NAME: Final = f"lifted-{token()}-"  # it never leaves the process: no sender can know it
 _BLOCK: Final = 128 << 10  # digits decoded at once in a check: 96 KiB of output stay in the cache
 _WINDOW: Final = 64 << 10
 _QUOTE: Final = b'"'
@@ -99,15 +100,13 @@ def lift(body: bytes | bytearray | memoryview, *, threshold: int = THRESHOLD, te
     if threshold < 1:
         raise ValueError("threshold must be positive")
     view = memoryview(body).toreadonly().cast("B")
-    prefix = ""
     handles: dict[str, Lifted] = {}
     pieces: list[memoryview | bytes] = []
     end = 0
     for start, stop, digits in _spans(view, threshold):
         handle = _read(view, start, stop, digits)
         if handle is not None:
-            prefix = prefix or f"lifted-{token()}-"  # no sender can know it
-            name = f"{prefix}{len(handles)}"
+            name = f"{_NAME}{len(handles)}"
             handles[name] = handle
             pieces += (view[end:start], name.encode())
             end = stop

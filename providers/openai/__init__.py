@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from providers.core.errors import UpstreamError
@@ -62,7 +61,8 @@ class OpenAI:
         # Azure answers a filtered prompt with an error beside `created` (its documentation of 2026).
         if isinstance(document.get("error"), dict):
             return Failed(errors.of_error(document["error"], response))
-        images = tuple(_images(document.get("data")))
+        data = document.get("data")
+        images = _images(data if isinstance(data, list) else ())
         if not images:
             return Failed(failure(UpstreamError, response, provider=NAME, message="openai delivered no image."))
         return Completed(
@@ -85,7 +85,7 @@ class OpenAI:
         if kind == "error" or isinstance(document.get("error"), dict):
             error = document.get("error")
             return Failed(errors.of_error(error if isinstance(error, dict) else document, HTTPResponse(status=500)))
-        images = tuple(_images([document]))
+        images = _images((document,))
         if kind.endswith(".partial_image") and images:
             index = document.get("partial_image_index")
             return Partial(image=images[0], index=index if isinstance(index, int) else 0)
@@ -121,23 +121,22 @@ def _filename(index: int, image: Any) -> str:
     return f"image-{index}.{image.format.suffix}"
 
 
-def _images(data: Any) -> Iterator[Image]:
-    for item in data if isinstance(data, list) else ():
-        if not isinstance(item, dict):
-            continue
-        revised = item.get("revised_prompt")
-        revised = revised if isinstance(revised, str) else None
-        content = _content(item)
-        if content is not None:
-            yield Image(content=content, revised_prompt=revised)
+def _images(items: Iterable[Any]) -> tuple[Image, ...]:
+    found = []
+    for item in items:
+        if isinstance(item, dict) and (content := _content(item)) is not None:
+            revised = item.get("revised_prompt")
+            found.append(Image(content=content, revised_prompt=revised if isinstance(revised, str) else None))
+    return tuple(found)
 
 
 def _content(item: Mapping[str, Any]) -> Lifted | Link | None:
     """Base64 before a link: it needs no second request."""
-    with suppress(LiftError):
+    try:
         return Lifted.of(item.get("b64_json"))
-    url = item.get("url")
-    return Link(url) if isinstance(url, str) and url else None
+    except LiftError:
+        url = item.get("url")
+        return Link(url) if isinstance(url, str) and url else None
 
 
 def _missing(count: int) -> tuple[UpstreamError, ...]:
