@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from app.config import Config, Limits, ProviderEntry
 from app.settings import Settings, SettingsError
 from providers.core.provider import Provider
 from providers.core.spec import ModelSpec
 from providers.kit.deployment import Deployment
+
+_HOST: Final = re.compile(r"[\w.:%-]+")
 
 
 class Accounts:
@@ -101,7 +108,8 @@ def _found(
         held = next((c for c in access.credentials if env.get(c.env)), None)
         if held is not None:
             base_url = env.get(access.base_url_env) or held.base_url
-            yield provider.name, (_deployment(provider, provider.name, base_url, env[held.env], 1),)
+            own = Deployment(provider=provider, base_url=base_url, key=env[held.env], name=provider.name)
+            yield provider.name, (_placed(own, access.base_url_env),)
     by_type: Mapping[str, Provider] = {provider.name: provider for provider in providers}
     for name, entry in config.providers.items():
         yield name, tuple(_several(name, entry, by_type[entry.type]))
@@ -116,13 +124,50 @@ def _several(name: str, entry: ProviderEntry, provider: Provider) -> Iterator[De
         found.insert(0, (default, own, 1, None))
     for number, (base_url, key, weight, other) in enumerate(found, 1):
         label = name if number == 1 else f"{name}/{number}"
-        yield _deployment(provider, label, other or base_url, key, weight * entry.weight)
+        url, share = other or base_url, weight * entry.weight
+        one = Deployment(provider=provider, base_url=url, key=key, name=label, weight=share)
+        yield _placed(one, f"providers.{name}: a base_url")
 
 
-def _deployment(provider: Provider, name: str, base_url: str, key: str, weight: int) -> Deployment:
-    base_url = base_url.rstrip("/")
-    if provider.access.bare_origin:
+def _placed(found: Deployment, where: str) -> Deployment:
+    """The deployment at its bare address, with what stood before an @ there as HTTP Basic has it.
+
+    Raises SettingsError, which says `where` and shows neither.
+    """
+    base_url, basic = _parted(found.base_url.rstrip("/"), where)
+    access = found.provider.access
+    if basic and found.key and access.header.lower() == "authorization":
+        raise SettingsError(
+            f"{where} holds a user and password, which would go into the same header as the provider's key. Leave "
+            "them out; an upstream that wants them instead of a key is an entry under providers: without api_key."
+        )
+    if access.bare_origin:
         base_url = base_url.removesuffix("/v1")
-    if not base_url.startswith(("http://", "https://")):
-        raise SettingsError(f"The base URL of {provider.name} must start with http:// or https://.")
-    return Deployment(provider=provider, base_url=base_url, key=key, name=name, weight=weight)
+    return replace(found, base_url=base_url, basic=basic)
+
+
+def _parted(url: str, where: str) -> tuple[str, str]:
+    """The URL without user and password, and these two for HTTP Basic ('' without). Raises SettingsError."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise SettingsError(f"{where} must start with http:// or https://.")
+    parts = _split(url)
+    if parts is None:
+        raise SettingsError(
+            f"{where} cannot be used: a scheme and a host are needed, and perhaps a port and a path. In a user and "
+            "password before the host / ? # @ % are written %2F %3F %23 %40 %25."
+        )
+    before, at, host = parts.netloc.rpartition("@")
+    user, _, password = before.partition(":")
+    basic = b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode() if at else ""
+    return parts._replace(netloc=host).geturl(), basic
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a base URL; None of what is none, such as one that a sign of a password has cut."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    good = _HOST.fullmatch(parts.hostname or "") and port != 0 and not (parts.query or parts.fragment)
+    return parts if good and "@" not in parts.path else None

@@ -18,14 +18,14 @@ SHOWN_CALLS: Final = 10
 LARGEST: Final = 20_000
 
 
-def explanation(route: Route, plan: Plan, base_url: str) -> dict[str, Any]:
+def explanation(route: Route, plan: Plan, vendor: Deployment) -> dict[str, Any]:
     """Model, provider, adjustments, calls and cost. Secrets and image bytes are elided; under 20 kB."""
-    found = _explained(route, plan, base_url, LONGEST[0])
+    found = _explained(route, plan, vendor, LONGEST[0])
     short = len(json.dumps(found, ensure_ascii=False).encode()) < LARGEST
-    return found if short else _explained(route, plan, base_url, LONGEST[1])
+    return found if short else _explained(route, plan, vendor, LONGEST[1])
 
 
-def _explained(route: Route, plan: Plan, base_url: str, longest: int) -> dict[str, Any]:
+def _explained(route: Route, plan: Plan, vendor: Deployment, longest: int) -> dict[str, Any]:
     cut = longest // max(1, len(plan.calls))
     return {
         "model": route.spec.id,
@@ -33,14 +33,14 @@ def _explained(route: Route, plan: Plan, base_url: str, longest: int) -> dict[st
         "adjustments": [
             {"param": shown(a.param), "kind": a.kind.value, "from": a.asked, "to": a.used} for a in plan.adjustments
         ],
-        "calls": [_call(route, route.adapter.request(call), base_url, cut) for call in plan.calls[:SHOWN_CALLS]],
+        "calls": [_call(route.adapter.request(call), vendor, cut) for call in plan.calls[:SHOWN_CALLS]],
         "cost_usd": None if plan.cost is None else plan.cost / MICRO,
     }
 
 
-def _call(route: Route, request: HTTPRequest, base_url: str, cut: int) -> dict[str, Any]:
+def _call(request: HTTPRequest, vendor: Deployment, cut: int) -> dict[str, Any]:
     bare = HTTPRequest(method=request.method, url=request.url, headers=request.headers)
-    sent = wire(Deployment(provider=route.adapter, base_url=base_url, key="***"), bare)
+    sent = wire(vendor, bare)
     headers = dict(sent.headers)
     if request.body is not None:
         headers["content-type"] = "application/json" if isinstance(request.body, JSON) else "multipart/form-data"

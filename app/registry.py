@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from app.accounts import Accounts
@@ -106,12 +106,16 @@ class Registry:
         """A row by id, `provider/id` or alias."""
         return self._find(name)
 
-    def base_url(self, route: Route) -> str:
-        """Where the vendor of a route lives, also when the sandbox stands in for it."""
-        access = route.adapter.access
+    def vendor(self, route: Route) -> Deployment:
+        """Who serves a route, its secrets masked; the vendor's own place when the sandbox stands in for it."""
         known = self._accounts.serving(route.spec)
+        if known:
+            first = known[0]
+            return replace(first, key="***" if first.key else "", basic="***" if first.basic else "")
+        access = route.adapter.access
         default = access.credentials[0].base_url if access.credentials else ""
-        return known[0].base_url if known else self._settings.environ.get(access.base_url_env) or default
+        base_url = self._settings.environ.get(access.base_url_env) or default
+        return Deployment(provider=route.adapter, base_url=base_url, key="***")
 
     def resolve(self, request: ImageRequest, caller: Caller) -> Route:
         """The route of a request. Raises ModelNotFound, PermissionDenied."""

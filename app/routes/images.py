@@ -91,7 +91,7 @@ class Images:
             ticket = await self._ticket(arrival, operation, repeats=not explain)
             if explain:
                 route, plan = self.pipeline.plan(ticket)
-                return JSONResponse(explanation(route, plan, ticket.configured.registry.base_url(route)))
+                return JSONResponse(explanation(route, plan, ticket.configured.registry.vendor(route)))
             return await self.attendance.attend(arrival, ticket)
 
         return handle

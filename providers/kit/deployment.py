@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -16,19 +18,27 @@ from providers.kit.transport import WireRequest
 class Deployment:
     """One account at one address. The key is shown to that origin and to nothing else, and never in a repr.
 
-    `name` is the operator's, unique in a registry; `weight` its share among those that serve the same model.
+    `name` is the operator's, unique in a registry; `weight` its share among those that serve the same model; `basic`
+    what a proxy before the upstream asks for, as HTTP Basic sends it.
     """
 
     provider: Provider
     base_url: str
     key: str = field(default="", repr=False)
+    basic: str = field(default="", repr=False)
     name: str = ""
     weight: int = 1
 
     @property
-    def account(self) -> tuple[str, str, str]:
+    def account(self) -> tuple[str, str, str, str]:
         """What makes it the same one after a reload of the config."""
-        return (self.provider.name, self.base_url, self.key)
+        return (self.provider.name, self.base_url, self.key, self.basic)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no caller, row or log may see."""
+        password = b64decode(self.basic).decode().partition(":")[2] if self.basic else ""
+        return tuple(secret for secret in (self.key, self.basic, password) if secret)
 
     @property
     def label(self) -> str:
@@ -42,7 +52,7 @@ class Deployment:
 
     @property
     def address(self) -> str:
-        """The origin as text: no path, and no user or password that an operator may have put into the URL."""
+        """The origin as text, without the path."""
         scheme, host, port = self.origin
         host = f"[{host}]" if ":" in host else host
         return f"{scheme}://{host}{f':{port}' if port else ''}"
@@ -70,12 +80,19 @@ def wire(deployment: Deployment, request: HTTPRequest) -> WireRequest:
     headers = {"accept": "application/json"}
     for name, value in request.headers.items():
         headers[name.lower()] = value
-    access = deployment.provider.access
-    if deployment.key and (request.url.startswith("/") or deployment.owns(url)):
-        headers[access.header.lower()] = f"{access.scheme}{deployment.key}"
+    if (deployment.key or deployment.basic) and (request.url.startswith("/") or deployment.owns(url)):
+        headers.update(_credentials(deployment))
     buffers: tuple[bytes | memoryview, ...] = ()
     if request.body is not None:
         content_type, pieces = encode(request.body)
         headers["content-type"] = content_type
         buffers = tuple(pieces)
     return WireRequest(method=request.method, url=url, headers=headers, body=buffers)
+
+
+def _credentials(deployment: Deployment) -> Iterator[tuple[str, str]]:
+    access = deployment.provider.access
+    if deployment.basic:
+        yield "authorization", f"Basic {deployment.basic}"
+    if deployment.key:
+        yield access.header.lower(), f"{access.scheme}{deployment.key}"

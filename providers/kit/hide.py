@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from providers.core.errors import UpstreamFailure
 
@@ -15,15 +15,11 @@ F = TypeVar("F", bound=UpstreamFailure)
 
 
 class Account(Protocol):
-    """What holds secrets: a key, and perhaps a password in the address."""
+    """What holds secrets: a key, a password."""
 
     @property
-    def key(self) -> str:
-        """Empty where there is none."""
-
-    @property
-    def base_url(self) -> str:
-        """Where it lives."""
+    def secrets(self) -> Sequence[str]:
+        """Each of them, as it goes out or as a server may read it."""
 
 
 def hidden(text: str, account: Account) -> str:
@@ -48,5 +44,4 @@ def hide(error: F, account: Account) -> F:
 
 def _secrets(account: Account) -> list[str]:
     """Longest first, so that none hides a part of another."""
-    password = unquote(urlsplit(account.base_url).password or "") if "@" in account.base_url else ""
-    return sorted((secret for secret in (account.key, password) if len(secret) >= _SHORTEST), key=len, reverse=True)
+    return sorted((secret for secret in account.secrets if len(secret) >= _SHORTEST), key=len, reverse=True)

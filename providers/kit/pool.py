@@ -182,7 +182,7 @@ class Pool:
         self._rule = rule or BreakerRule()
         self._late_seconds = late_seconds
         self._heard = heard
-        self._conditions: dict[tuple[str, str, str], _Condition] = {}
+        self._conditions: dict[tuple[str, str, str, str], _Condition] = {}
 
     def take(
         self,

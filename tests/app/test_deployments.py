@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from app.config import parse
 from app.registry import Registry
 from app.settings import SettingsError, load
 from providers import discover
+from providers.core.http import HTTPRequest
+from providers.kit.deployment import wire
 from tests.gateway import Gateway, running
-from tests.upstreams.http import Reply
+from tests.upstreams.http import Exchange, Reply
 from tests.upstreams.openai import OpenAIStandIn
 
 DEAD = "http://127.0.0.1:9/v1"
@@ -134,6 +138,82 @@ def test_a_bad_key_among_two_is_left_out(tmp_path: Path) -> None:
     assert seen["openai"]["models"] > 1
     assert "sk-wrong" not in text
     assert "sk-openai" not in text
+
+
+class BehindBasic(OpenAIStandIn):
+    """An engine without a key, behind a proxy that asks for a user and password."""
+
+    def handle(self, exchange: Exchange) -> Reply:
+        """As the proxy answers, or the engine."""
+        if exchange.header("authorization") != f"Basic {b64encode('us er:p@ss/w:örd'.encode()).decode()}":
+            return Reply.json(401, {"message": "who are you?"}, www_authenticate='Basic realm="gpu"')
+        headers = [(name, value) for name, value in exchange.headers if name.lower() != "authorization"]
+        return super().handle(replace(exchange, headers=(*headers, ("authorization", f"Bearer {self.key}"))))
+
+
+def test_a_user_and_password_in_an_address_are_sent_as_basic(tmp_path: Path) -> None:
+    """To that upstream alone, with every way of asking it; nobody is shown them, and the address stands without."""
+    with BehindBasic() as upstream:
+        place = upstream.base_url.replace("//", "//us%20er:p%40ss%2Fw:%C3%B6rd@")
+        config = f"providers: {{gpu: {{type: openai, base_url: '{place}', models: [gpt-image-2]}}}}\n"
+        with gateway(tmp_path, config) as found:
+            plain, streamed = made(found), made(found, stream=True)
+            url = f"{found.v1}/images/generations/explain"
+            explained = httpx2.post(url, json=BODY, headers=CALLER, timeout=60).json()
+            seen = standing(found)
+
+    assert (plain.status_code, streamed.status_code) == (200, 200), plain.text
+    assert "image_generation.completed" in streamed.text
+    assert seen["gpu"]["address"] == upstream.url
+    assert explained["calls"][0]["url"] == f"{upstream.base_url}/images/generations"
+    assert explained["calls"][0]["headers"]["authorization"] == "Basic ***"
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("http://user:pass@gpu/v1", "holds a user and password"),
+        ("http://user:pa/ss@gpu/v1", "%2F"),
+        ("http://user:1/ss@gpu/v1", "%2F"),
+        ("http://user:1#ss@gpu/v1", "%2F"),
+        ("http://gpu/v1?key=pass", "cannot be used"),
+        ("http://:80/v1", "cannot be used"),
+        ("http://g pu/v1", "cannot be used"),
+        ("http://gpu:99999/v1", "cannot be used"),
+        ("gpu:8000/v1", "must start with http"),
+    ],
+)
+def test_an_address_that_cannot_be_used_stops_the_start(place: str, said: str) -> None:
+    """The message names the variable or the entry and shows nothing of the address."""
+    for environ, config, where in (
+        ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": place}, "", "OPENAI_BASE_URL"),
+        ({}, f"providers: {{gpu: {{type: openai, base_url: '{place}', api_key: k}}}}", "providers.gpu"),
+        (
+            {},
+            f"providers: {{gpu: {{type: openai, credentials: [{{api_key: k, base_url: '{place}'}}]}}}}",
+            "providers.gpu",
+        ),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            Registry(discover(), load(environ), parse(config, {}))
+
+        assert str(caught.value).startswith(where)
+        assert said in str(caught.value)
+        assert not any(part in str(caught.value) for part in ("user:", "ss@", "pass@", "key=", "gpu/v1"))
+
+
+def test_a_key_in_another_header_goes_beside_a_user_and_password() -> None:
+    """Gemini's key has a header of its own, so a proxy before it can be told who asks."""
+    settings = load({"GEMINI_API_KEY": "sk-g", "GEMINI_BASE_URL": "https://me:secret@proxy.example/v1/"})
+    (found,) = Registry(discover(), settings, parse("", {})).deployments
+    request = wire(found[0], HTTPRequest(method="POST", url="/v1beta/models"))
+    elsewhere = wire(found[0], HTTPRequest(method="GET", url="https://other.example/x"))
+
+    assert request.url == "https://proxy.example/v1beta/models"
+    assert (request.headers["authorization"], request.headers["x-goog-api-key"]) == ("Basic bWU6c2VjcmV0", "sk-g")
+    assert not {"authorization", "x-goog-api-key"} & set(elsewhere.headers)
+    assert "secret" not in repr(found)
+    assert "bWU6" not in repr(found)
 
 
 def test_weights_are_shares(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_request_has_at_most_a_hundred_fields(sandbox: Gateway, policy: str) -
 
 def test_a_base_url_with_a_password_is_not_shown(tmp_path: Path) -> None:
     """Whatever stands before the host of an operator's URL is a secret."""
-    environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://user:hidden-word@127.0.0.1:1/v1"}
+    environ = {"PINHOLE_SANDBOX": "true", "OPENAI_BASE_URL": "http://user:hidden-word@127.0.0.1:1/v1"}
     with running(tmp_path, environ) as gateway:
         answer = post(gateway, {"model": "gpt-image-2", "prompt": "a"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
 
@@ -27,6 +28,8 @@ class EchoStandIn(StandIn):
         status = int(found.group(1)) if found else 500
         held = next((value for name in CREDENTIALS if (value := exchange.header(name))), "nothing")
         key = held.removeprefix("Bearer ").removeprefix("Key ").removeprefix("Token ")
+        if held.startswith("Basic "):
+            key = base64.b64decode(held.removeprefix("Basic ")).decode()
         said = f"Incorrect API key provided: {key}. You sent {held} with {text[:2000]}"
         error = {"message": said, "code": key, "type": key, "param": key, "status": key, "details": [{"reason": key}]}
         body = {
