@@ -77,7 +77,8 @@ def seams(settings: Settings, config: Config, telemetry: Telemetry) -> Seams:
     clock = SystemClock()
     found = signing_secrets(settings)
     database = engine(settings)
-    ledger = SQLLedger(database, clock, hash_users=config.ledger.hash_users, pepper=found[0], watch=telemetry)
+    hashed, folder = config.ledger.hash_users, settings.data_dir / "settlements"
+    ledger = SQLLedger(database, clock, hash_users=hashed, pepper=found[0], watch=telemetry, folder=folder)
     telemetry.metrics.ledger_queue().set_function(lambda: ledger.waiting)
     ttl = config.storage.ttl_seconds
     redis = line(settings.redis_url)

@@ -52,6 +52,9 @@ class MemoryLedger:
         known = self._notes.get(request_id, (None, False))
         self._notes[request_id] = (known[0] if document is None else document, known[1] or handed)
 
+    async def taken(self, request_id: str) -> None:  # noqa: ARG002 - a killed process leaves nothing of it
+        return None
+
     async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
         return [
             past_of(entry, *self._notes.get(entry.request_id, (None, False)))

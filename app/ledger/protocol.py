@@ -71,7 +71,8 @@ class Past:
     """What a row tells of a request that may be repeated.
 
     `document` names its kept answer; None: none was wanted, empty: one was wanted and is not there. `handed` says
-    whether its caller got it, `pending` that an upstream works on it (or did, when its gateway ended).
+    whether its caller got it, `unheard` that its gateway was killed before that was known, `pending` that an upstream
+    works on it (or did, when its gateway ended).
     """
 
     request_id: str
@@ -84,6 +85,7 @@ class Past:
     error: str
     document: str | None = None
     handed: bool = False
+    unheard: bool = False
     pending: bool = False
 
 
@@ -95,6 +97,12 @@ class LedgerWatch(Protocol):
 
     def swept(self, rows: int) -> None:
         """Rows of gateways that died became unknown."""
+
+    def recovered(self, rows: int) -> None:
+        """Rows of gateways that were killed are as their settlement files say."""
+
+    def unkept(self, error: Exception, *, again: bool) -> None:
+        """The settlement file cannot be written, or brought in; `again`: that was told already."""
 
 
 class Entries(Protocol):
@@ -115,6 +123,9 @@ class Ledger(Entries, Protocol):
 
     async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
         """Write beside a row where its answer is kept, or that its caller got it. Not awaited, like settling."""
+
+    async def taken(self, request_id: str) -> None:
+        """Its caller took the answer: noted for the case that this process is killed now, and nowhere else."""
 
     async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
         """Rows since a Unix time (or one of them) that bear a fingerprint, oldest first."""

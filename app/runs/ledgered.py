@@ -78,14 +78,19 @@ class LedgerIndex(MemoryIndex):
         wanted = await super().delivered(name)
         if await self.get(name) is not None:
             await self._ledger.note(name, handed=True)
+        else:
+            await self._ledger.taken(name)
         return wanted
 
 
 def restored(rows: Iterable[Past]) -> Iterable[Record]:
-    """What repeats may still ask for: what is open or may have been billed, what is kept, what a key names."""
+    """What repeats may still ask for: what is open or may have been billed, what is kept, what a key names.
+
+    And what was on its way when its gateway was killed: its caller may have nothing, so a repeat is no new call.
+    """
     for row in rows:
         open_ = row.state in {Row.RESERVED, Row.UNKNOWN}
-        kept = row.state is Row.DELIVERED and (row.document is not None or row.idempotency)
+        kept = row.state is Row.DELIVERED and (row.document is not None or row.idempotency or row.unheard)
         if open_ or kept:
             yield _record(row)
 

@@ -83,6 +83,9 @@ class Metrics:
         self.ledger_queue = self._gauge("ledger_queue", "Rows that wait to be written")
         self.ledger_failures = self._counter("ledger_write_failures", "Groups of rows that could not be written")
         self.ledger_swept = self._counter("ledger_swept", "Rows of dead gateways that became unknown")
+        self.ledger_recovered = self._counter(
+            "ledger_recovered", "Rows of killed gateways that their settlement files completed"
+        )
         # The process.
         self.reloads = self._counter("config_reloads", "Reloads of the config file: done or refused", "outcome")
         self.lag = self._histogram("loop_lag_seconds", "How late the event loop wakes a sleeper", LAG_SECONDS)

@@ -145,6 +145,17 @@ class Telemetry:
         self.metrics.ledger_swept().inc(rows)
         log.warning("rows of a dead gateway became unknown", extra={"fields": {"rows": rows}})
 
+    def recovered(self, rows: int) -> None:
+        """The ledger completed rows from the settlement files of gateways that were killed."""
+        self.metrics.ledger_recovered().inc(rows)
+        log.warning("rows of a killed gateway were completed", extra={"fields": {"rows": rows}})
+
+    def unkept(self, error: Exception, *, again: bool) -> None:
+        """The settlement file is of no use now: counted each time, logged once."""
+        self.metrics.troubles("settlements").inc()
+        if not again:
+            log.error("trouble", extra={"fields": {"part": "settlements", "kind": type(error).__name__}})
+
     def limiter_is(self, mode: str, *, away: str = "") -> None:
         """Which mode the limiter starts in, and which is in force while its server is away."""
         self._limiter_modes = (mode, away or mode)

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.ledger.database import engine, upgrade
 from app.ledger.protocol import Entry
+from app.ledger.rows import opened
 from app.ledger.sql import SQLLedger
 from app.settings import load
 from app.telemetry import Telemetry
@@ -211,12 +212,12 @@ async def test_the_ledger_tells_what_it_could_not_write_and_what_it_swept(data_d
     clock = SystemClock()
     dead = SQLLedger(database, clock)
     ledger = SQLLedger(database, clock, watch=telemetry)
-    await ledger._commit([(dead._opened(entry("left")), None)])  # noqa: SLF001 - a row of a gateway that died at once
+    await ledger._groups.commit([(opened(entry("left"), None, dead.instance), None)])  # noqa: SLF001 - a row of a gateway that died at once
     assert await ledger.sweep() == 1
     await database.dispose()
     with contextlib.closing(sqlite3.connect(data_dir / "pinhole.db")) as plain:
         plain.execute("DROP TABLE requests")
-    await ledger._commit([(ledger._opened(entry("lost")), None)])  # noqa: SLF001 - without the half second's wait
+    await ledger._groups.commit([(opened(entry("lost"), None, ledger.instance), None)])  # noqa: SLF001 - without the half second's wait
     await database.dispose()
 
     text = telemetry.metrics.text().decode()

@@ -103,7 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Nobody died: whatever is open stays open."""
         for ledger in self.ledgers:
             assert isinstance(ledger, SQLLedger)
-            self.run(ledger._beat())  # noqa: SLF001 - what its own task does every ten seconds
+            self.run(ledger._presence.beat())  # noqa: SLF001 - what its own task does every ten seconds
         assert isinstance(self.ledgers[0], SQLLedger)
         assert self.run(self.ledgers[0].sweep()) == 0
 

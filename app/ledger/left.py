@@ -1,0 +1,145 @@
+"""What gateways left that were killed: the settlement files that nobody holds, and what they say of a row."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+from app.ledger.protocol import State
+from app.ledger.settlements import FORM, machine
+from app.ledger.tables import requests
+
+NOTED: Final = frozenset({"document", "handed"})
+OPEN: Final = frozenset({State.RESERVED.value, State.UNKNOWN.value})
+ENDING: Final = frozenset({"state", "settled", "error"})
+
+Columns = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Left:
+    """What one gateway left.
+
+    `here`: its lock tells that it is dead; else only its heartbeat can. `strange`: another release wrote it, or
+    nothing of it can be read.
+    """
+
+    instance: str
+    here: bool = True
+    strange: bool = False
+    settled: dict[str, Columns] = field(default_factory=dict)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    _held: list[tuple[int, Path]] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The requests that it tells of."""
+        return [*self.settled.keys() | self.notes.keys()]
+
+    @property
+    def written(self) -> float:
+        """When the last of it was written, in Unix seconds."""
+        return max((os.fstat(number).st_mtime for number, _ in self._held), default=0.0)
+
+    def changes(self, name: str, row: Columns) -> Columns:
+        """What is to be written to the row of a request; nothing where the row knows better."""
+        known = self.settled.get(name)
+        found: dict[str, Any] = {}
+        if known is not None and row["state"] in OPEN:
+            found = {**known}
+            if known["state"] == State.RESERVED:  # a step on its way: the end is not its to tell
+                found = {column: value for column, value in known.items() if column not in ENDING}
+        state = found.get("state", row["state"])
+        noted = {name: value for name, value in self.notes.get(name, {}).items() if row[name] != value}
+        if row["handed"]:
+            noted.pop("handed", None)
+        if state == State.DELIVERED and known is not None and not self._heard(name, row):
+            noted["handed"] = False
+        return found | noted
+
+    def done(self) -> None:
+        """All of it is in the database."""
+        for _, path in self._held:
+            with contextlib.suppress(OSError):  # a folder that cannot be written now: the same is found again
+                path.unlink()
+        self.release()
+
+    def release(self) -> None:
+        """Leave it to whoever comes next."""
+        for number, _ in self._held:
+            os.close(number)
+        self._held = []
+
+    def _heard(self, name: str, row: Columns) -> bool:
+        told = self.notes.get(name, {})
+        return name in self.taken or "document" in told or bool(told.get("handed")) or row["handed"] is not None
+
+    def _hold(self, path: Path) -> bool:
+        """False: somebody else has it."""
+        try:
+            number = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # gone, or nobody's that we may read
+            return True
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(number)
+            return False
+        if not os.fstat(number).st_nlink:  # its gateway let go of it, and lives
+            os.close(number)
+            return True
+        self._held.append((number, path))
+        return True
+
+    def _read(self) -> None:
+        for number, _ in self._held:
+            with os.fdopen(os.dup(number), "rb") as file:
+                head = _document(file.readline())
+                if not isinstance(head, dict) or head.get("form") != FORM:
+                    self.here, self.strange = False, True
+                    continue
+                self.here = self.here and head.get("machine") == machine()
+                for line in file:
+                    self._take(_document(line), head.get("names"))
+
+    def _take(self, line: Any, names: Any) -> None:
+        match line:
+            case [str(name)]:
+                self.taken.add(name)
+            case [str(name), dict(noted)]:
+                known = self.notes.setdefault(name, {})
+                known |= {column: value for column, value in noted.items() if column in NOTED}
+            case [str(name), *values] if isinstance(names, list) and len(values) == len(names):
+                found = {column: value for column, value in zip(names, values, strict=True) if column in requests.c}
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    State(found["state"])
+                    found["links"] = json.loads(found["links"])
+                    self.settled[name] = found
+
+
+def left(folder: Path) -> Iterator[Left]:
+    """What the dead left in a folder, each held until it is released."""
+    files = sorted(folder.glob("*.jsonl"))
+    for instance, paths in groupby(files, key=lambda path: path.name.partition(".")[0]):
+        found = Left(instance)
+        if all(found._hold(path) for path in paths) and found._held:  # noqa: SLF001 - made here
+            found._read()  # noqa: SLF001 - as above
+            yield found
+        else:
+            found.release()
+
+
+def _document(line: bytes) -> Any:
+    """None for what is torn, or no line of ours."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,166 @@
+"""The settlement file: what is settled and not in the database yet survives the process.
+
+A settlement is committed a moment after its answer may be on its way. A line of it is written before, by one call
+and without waiting for a disk: it is for a killed process; a power cut is what the database's own care is for. The
+file is locked while its process lives, so an unlocked one is a dead gateway's: app.ledger.recovery brings its lines
+in. It begins with a head; each line begins with its line break, so that a torn one costs itself alone. Lines are
+
+    ["request id", values of the columns of SETTLED ...]      what became of a row
+    ["request id", {"document": ..., "handed": ...}]          a note beside a row
+    ["request id"]                                            its caller took the answer
+
+Nothing here ever stops a request: what cannot be kept is told once, and is as safe as the database is fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic_core import to_json
+
+from app.ledger.protocol import LedgerWatch
+from app.ledger.rows import SETTLED, Change
+from providers.kit.clock import Clock
+
+FORM: Final = 1
+FULL: Final = 2**20
+# A receipt comes within a second, of a slow caller within half a minute: its line belongs beside its settlement's.
+KEPT_SECONDS: Final = 60.0
+BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def machine() -> str:
+    """Names the running system: locks of another one, and of the time before a reboot, may not be seen here."""
+    with contextlib.suppress(OSError):
+        return BOOT.read_text().strip()
+    return platform.node()
+
+
+@dataclass(slots=True)
+class Page:
+    """One file. It goes when `last` changes are in the database, and some time has passed since it was full."""
+
+    number: int
+    path: Path
+    size: int = 0
+    last: int = 0
+    until: float = 0.0
+
+
+class Settlements:
+    """Of one process; without a folder nothing is kept. Called in the event loop alone."""
+
+    def __init__(
+        self, folder: Path | None, instance: str, clock: Clock, watch: LedgerWatch | None = None, *, full: int = FULL
+    ) -> None:
+        self._folder = folder
+        self._instance = instance
+        self._clock = clock
+        self._watch = watch
+        self._full = full
+        self._pages: list[Page] = []
+        self._number = -1
+        self._failing = False
+        self._made = self._added = self._written = 0
+
+    def add(self, change: Change) -> None:
+        """Keep a change until it is `written`."""
+        self._added += 1
+        if self._number >= 0:
+            named = change.names is SETTLED
+            values = change.values if named else (dict(zip(change.names, change.values, strict=True)),)
+            self._append((change.request_id, *values))
+
+    def taken(self, request_id: str) -> None:
+        """Its caller has the answer."""
+        if self._number >= 0:
+            self._append((request_id,))
+
+    def written(self, count: int) -> None:
+        """So many more changes are in the database."""
+        self._written += count
+
+    def tidy(self) -> None:
+        """Called now and then: let go of what is not needed any more, and begin where that was not possible."""
+        if self._number < 0:
+            self._turn()
+        now = self._clock.now()
+        for page in self._pages[:-1]:
+            if self._written >= page.last and now >= page.until:
+                self._drop(page)
+
+    def close(self) -> None:
+        """What the database has not got stays for the next start."""
+        for page in [*self._pages]:
+            if self._written >= self._added:
+                self._drop(page)
+            else:
+                os.close(page.number)
+        self._pages, self._number = [], -1
+
+    def _append(self, values: tuple[object, ...]) -> None:
+        try:
+            line = b"\n" + to_json(values)
+            if os.write(self._number, line) < len(line):
+                self._failed(OSError(errno.ENOSPC, "a part was written"))
+                return
+        except (OSError, ValueError) as error:
+            self._failed(error)
+            return
+        self._failing = False
+        page = self._pages[-1]
+        page.size += len(line)
+        if page.size > self._full:
+            self._turn()
+
+    def _turn(self) -> None:
+        """The next page, or the first one."""
+        if self._folder is None:
+            return
+        try:
+            page = self._begun(self._folder)
+        except OSError as error:
+            if self._pages:
+                self._pages[-1].size = 0  # after another page's length it is tried again
+            self._failed(error)
+            return
+        if self._pages:
+            self._pages[-1].last, self._pages[-1].until = self._added, self._clock.now() + KEPT_SECONDS
+        self._pages.append(page)
+        self._number = page.number
+
+    def _begun(self, folder: Path) -> Page:
+        """Locked before anybody else can find it under its name."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._made += 1
+        path = folder / f"{self._instance}.{self._made:08d}.jsonl"
+        hidden = path.with_suffix(".new")
+        number = os.open(hidden, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(number, to_json({"form": FORM, "machine": machine(), "names": SETTLED}))
+            hidden.rename(path)
+        except OSError:
+            os.close(number)
+            with contextlib.suppress(OSError):
+                hidden.unlink()
+            raise
+        return Page(number, path)
+
+    def _drop(self, page: Page) -> None:
+        self._pages.remove(page)
+        with contextlib.suppress(OSError):  # the next start finds nothing new in it
+            page.path.unlink()
+        os.close(page.number)
+
+    def _failed(self, error: Exception) -> None:
+        if self._watch:
+            self._watch.unkept(error, again=self._failing)
+        self._failing = True
