@@ -19,6 +19,9 @@ from app import answer, kept, schemas
 from app.auth import Caller
 from app.config import Config
 from app.delivery import Delivery
+from app.ledger import Entry
+from app.ledger.rows import settled
+from app.ledger.settlements import Settlements
 from app.registry import Registry, Route
 from app.settings import load
 from app.store import DiskStore, Links
@@ -37,6 +40,7 @@ from tests.clock import StillClock
 # Calls of Python and C functions on CPython 3.11. When a change makes one smaller, write the smaller number here.
 ASKED_CALLS = {"gpt-image-1.5": 155, "gemini-2.5-flash-image": 155}
 ANSWERED_CALLS = {"gpt-image-1.5": 280, "gemini-2.5-flash-image": 335}
+KEPT_CALLS = 12
 ROOM = 1.3
 MOST_BYTES = MIB
 BODY = {"prompt": "A lighthouse at dusk", "n": 1, "size": "1024x1024", "response_format": "b64_json"}
@@ -173,6 +177,30 @@ def test_no_answer_is_copied(registry: Registry, delivery: Delivery, model: str)
     body = frugal(work)
     document = json.loads(b"".join(body))
     assert base64.b64decode(document["data"][0]["b64_json"]) == picture
+
+
+def test_a_settlement_is_kept_in_few_calls(tmp_path: Path) -> None:
+    """A settlement and its receipt go to their file in one system call each, and no more calls than are known."""
+    entry = Entry(
+        request_id="one",
+        caller="a",
+        caller_name="a",
+        end_user=None,
+        model_asked="m",
+        model="m",
+        provider="p",
+        operation="generate",
+        images_asked=1,
+        created=1.0,
+    )
+    found, change = Settlements(tmp_path, "instance", StillClock()), settled(entry)
+    found.tidy()
+    with counted() as calls:
+        found.add(change)
+        found.taken("one")
+    found.written(1)
+    found.close()
+    at_most(calls[0], KEPT_CALLS, "a settlement that is kept")
 
 
 def test_no_upload_is_copied(registry: Registry) -> None:

@@ -140,6 +140,6 @@ def left(folder: Path) -> Iterator[Left]:
 def _document(line: bytes) -> Any:
     """None for what is torn, or no line of ours."""
     try:
-        return json.loads(line)
+        return json.loads(line.strip(b"\0\n"))  # a file system may fill up with zeros after a crash
     except (ValueError, RecursionError):
         return None

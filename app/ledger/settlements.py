@@ -145,7 +145,7 @@ class Settlements:
         number = os.open(hidden, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(number, to_json({"form": FORM, "machine": machine(), "names": SETTLED}))
+            os.write(number, to_json({"form": FORM, "machine": machine(), "names": SETTLED}) + b"\n")
             hidden.rename(path)
         except OSError:
             os.close(number)

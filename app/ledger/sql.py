@@ -67,8 +67,7 @@ class SQLLedger:
         """Begin to write, to beat, and to sweep after instances that died."""
         self._settlements.tidy()
         await self._presence.beat()
-        with contextlib.suppress(*AWAY):  # tried again with each heartbeat
-            await self._recovery.run()
+        await self._recover()
         self._groups.start()
         self._living = asyncio.create_task(self._live())
 
@@ -136,6 +135,10 @@ class SQLLedger:
             self._watch.swept(rows)
         return rows
 
+    async def _recover(self) -> None:
+        with contextlib.suppress(*AWAY):  # tried again with the next heartbeat
+            await self._recovery.run()
+
     def _soon(self, change: Change) -> None:
         self._settlements.add(change)
         self._groups.soon(change)
@@ -146,13 +149,13 @@ class SQLLedger:
         while True:
             try:
                 await self._presence.beat()
-                self._settlements.tidy()
-                await self._recovery.run()
                 if self._clock.now() >= patient_until:
                     await self.sweep()
             except AWAY:
                 patient_until = self._clock.now() + self._dead_seconds
             await self._clock.sleep(HEARTBEAT_SECONDS)
+            self._settlements.tidy()
+            await self._recover()
 
     def _user(self, name: str) -> str:
         """An end user as the rows hold it."""

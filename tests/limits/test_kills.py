@@ -8,6 +8,7 @@ way round: what a caller received is delivered, with its images, and no row of i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from collections import Counter
@@ -58,8 +59,10 @@ class Load:
 
     def __init__(self, gateways: list[Process]) -> None:
         self.received: dict[str, int] = {}
+        self.last = gateways[0]
         self.refused: Counter[int] = Counter()
         self.done = 0
+        self.answered = asyncio.Event()
         self._gateways = gateways
         self._names = iter(range(REQUESTS))
 
@@ -69,7 +72,8 @@ class Load:
             name = f"request-{number}"
             slow = "SLOW " if number % 3 == 0 else ""
             body = {**BODY, "prompt": f"{slow}{name}", "user": name, "n": 1 + number % 2}
-            url = f"{random.choice(self._gateways).url}/v1/images/generations"  # noqa: S311 - load, not secrets
+            gateway = random.choice(self._gateways)  # noqa: S311 - load, not secrets
+            url = f"{gateway.url}/v1/images/generations"
             try:
                 answer = await client.post(url, json=body, headers={"authorization": "Bearer sk-load"})
             except httpx2.HTTPError:
@@ -77,16 +81,23 @@ class Load:
             else:
                 if answer.status_code == 200:
                     self.received[name] = len(answer.json()["data"])
+                    self.last = gateway
+                    self.answered.set()
                 else:
                     self.refused[answer.status_code] += 1
             self.done += 1
 
     async def killer(self) -> int:
-        """Kill one and start it again, until the load is done; returns how often."""
+        """Kill one, at any moment or right behind an answer, and start it again until the load is done; how often."""
         kills = 0
         while self.done < REQUESTS:
             await asyncio.sleep(random.uniform(0.3, 1.5))  # noqa: S311 - load, not secrets
             victim = random.choice(self._gateways)  # noqa: S311 - load, not secrets
+            if kills % 2:
+                self.answered.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.answered.wait(), 2)
+                    victim = self.last
             victim.kill()
             victim.start()
             kills += 1
