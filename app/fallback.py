@@ -12,6 +12,7 @@ from providers.core.errors import (
     InvalidRequest,
     ModelNotFound,
     PermissionDenied,
+    PinholeError,
     UpstreamAuth,
     UpstreamRateLimited,
     UpstreamUnavailable,
@@ -35,11 +36,32 @@ class Chain:
     ways: tuple[Way, ...]
     passed: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
+
+class Left:
+    """The ways that are left of a chain, and why others are not gone."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._ways = list(chain.ways[1:])
+        self._chain = chain
+        self._turned_down: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._ways)
+
+    def next(self) -> Way:
+        """The one whose turn it is."""
+        return self._ways.pop(0)
+
+    def pass_over(self, way: Way, why: str, error: PinholeError) -> None:
+        """Keep for the caller why a model that had its turn is not asked."""
+        self._turned_down.append(f"'{way[0].spec.id}' {why} ({error.message.rstrip('.')})")
+
     @property
     def obstacles(self) -> str:
         """For the caller of a request that no target could take; empty when none was passed over."""
-        told = "; ".join(f"'{model}' cannot do {', '.join(params)} as asked" for model, params in self.passed)
-        return f" Fallbacks passed over: {told}." if told else ""
+        told = [f"'{model}' cannot do {', '.join(params)} as asked" for model, params in self._chain.passed]
+        told += self._turned_down
+        return f" Fallbacks passed over: {'; '.join(told)}." if told else ""
 
 
 class Fallbacks:

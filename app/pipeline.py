@@ -7,6 +7,7 @@ Each stage makes one frozen value from the one before. `run` is the way; everyth
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import anyio
@@ -81,9 +82,9 @@ class Pipeline:
             except FALLS_BACK as error:
                 if account.begun or account.paid or error.billed:
                     raise
-                found = await account.turn(self._able)
+                found = await account.turn(partial(self._able, account))
                 if found is None:
-                    error.message += account.chain.obstacles
+                    error.message += account.left.obstacles
                     raise
                 ready = found
 
@@ -155,11 +156,12 @@ class Pipeline:
             chain=ticket.configured.fallbacks.ways(ticket.request, ticket.caller, first, allowed=ticket.fallback),
         )
 
-    async def _able(self, way: Way) -> Prepared | None:
+    async def _able(self, account: Account, way: Way) -> Prepared | None:
         """The calls of a fallback; None where the images that came cannot become what its model takes."""
         try:
             return await self._prepare(way)
-        except InvalidRequest:
+        except InvalidRequest as error:
+            account.left.pass_over(way, "cannot take the images", error)
             return None
 
     async def _prepare(self, way: Way) -> Prepared:

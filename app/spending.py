@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from types import TracebackType
@@ -12,15 +11,15 @@ from typing import Any, Final, Self
 from app.accepted import Resumption, written
 from app.answer import Answer, adjustments_header
 from app.delivery import Sketch
-from app.errors import QuotaExceeded, RateLimited, billed
-from app.fallback import Chain, Way
+from app.errors import billed
+from app.fallback import Chain, Left, Way
 from app.ledger import Entries, Entry, State
-from app.limiter import Decision, Limiter, Scope, Spend, Standing, Unit, Used
+from app.limiter import Limiter, Scope, Spend, Standing, Used
+from app.refusals import refuse_impossible, refused
 from app.telemetry import Telemetry
 from app.ticket import Ticket
-from providers.core.errors import InvalidRequest, PermissionDenied, PinholeError, UpstreamError, Violation
-from providers.core.plan import Adjustment, Plan
-from providers.core.prices import MICRO
+from providers.core.errors import PinholeError, UpstreamError
+from providers.core.plan import Adjustment
 from providers.core.provider import Completed, Link
 from providers.kit.clock import Clock
 from providers.kit.journal import Accepted, Journal, unheard
@@ -53,15 +52,14 @@ class Account:
         self._telemetry = telemetry
         self._ticket = ticket
         ways = chain.ways
-        self._left = list(ways[1:])
+        self.left = Left(chain)
         self._spend = spend_of(ticket, ways[0])
         self._entry = entry_of(ticket, ways[0], clock.time())
         self._bought: Completed | None = None
         self._answer: Answer | None = None
         self._tasks: dict[int, Accepted] = {}
-        self.chain = chain
         self.way = ways[0]
-        self.journal = Journal(patient=not self._left, accepted=self._accepted)
+        self.journal = Journal(patient=not self.left, accepted=self._accepted)
         self.standings: tuple[Standing, ...] = ()
         self.begun = False
         self.shown = 0
@@ -74,11 +72,11 @@ class Account:
 
     async def __aenter__(self) -> Self:
         """Raises InvalidRequest, PermissionDenied, RateLimited, QuotaExceeded, Overloaded."""
-        _refuse_impossible(self._spend, self.way[1])
+        refuse_impossible(self._spend, self.way[1])
         decision = await self._limiter.spend(self._spend)
         self.standings = decision.standings
         if not decision.allowed:
-            refusal = _refused(decision)
+            refusal = refused(decision)
             refusal.__dict__["standings"] = decision.standings
             raise refusal
         try:
@@ -94,12 +92,12 @@ class Account:
 
     async def turn(self, able: Callable[[Way], Awaitable[Prepared | None]]) -> Prepared | None:
         """Go on with the next way that is able and whose limits allow it; None: there is none, all stays as it is."""
-        while self._left:
-            way = self._left.pop(0)
+        while self.left:
+            way = self.left.next()
             ready, spend = await able(way), spend_of(self._ticket, way)
             if ready is not None and await self._granted(spend, way):
                 self.way, self._spend = way, spend
-                self.journal.patient = not self._left
+                self.journal.patient = not self.left
                 (route, plan), before = way, self._entry
                 self._tasks.clear()
                 self._entry = replace(
@@ -117,12 +115,16 @@ class Account:
 
     async def _granted(self, spend: Spend, way: Way) -> bool:
         try:
-            _refuse_impossible(spend, way[1])
-        except PinholeError:
+            refuse_impossible(spend, way[1])
+        except PinholeError as error:
+            self.left.pass_over(way, "is beyond a limit", error)
             return False
         decision = await self._limiter.spend(spend)
-        self.standings = decision.standings if decision.allowed else self.standings
-        return decision.allowed
+        if not decision.allowed:
+            self.left.pass_over(way, "is beyond a limit", refused(decision))
+            return False
+        self.standings = decision.standings
+        return True
 
     def sketched(self, sketch: Sketch) -> Sketch:
         """Note that the caller sees something of it, and pass it on: no other model goes on from here."""
@@ -266,33 +268,3 @@ def _links(bought: Completed | None) -> tuple[str, ...]:
     """The provider's own links, also of results that could not be fetched."""
     images = bought.images if bought else ()
     return tuple(image.content.url for image in images if isinstance(image.content, Link))
-
-
-def _refuse_impossible(spend: Spend, plan: Plan) -> None:
-    for scope, unit, limit, amount in spend.checks():
-        if unit is Unit.USD and plan.cost is None:
-            raise PermissionDenied(f"'{plan.spec.id}' has no known price and the {scope.kind} has a budget.")
-        if unit is not Unit.USD and amount > limit:
-            name = unit if unit is Unit.CONCURRENT else f"{unit}_per_minute"
-            needs = f"{amount:g} {unit.replace('_', ' ')}"
-            message = f"The request needs {needs}, more than the {scope.kind}'s whole limit of {limit:g} ({name})."
-            raise InvalidRequest(Violation("size" if unit is Unit.MEGAPIXELS else "n", message, "limit_too_small"))
-
-
-def _refused(decision: Decision) -> PinholeError:
-    scope, unit = decision.refused_scope, decision.refused_unit
-    assert scope is not None  # noqa: S101 - a refusal names its scope
-    if unit is Unit.USD:
-        budget = (scope.limit(unit) or 0) / MICRO
-        message = (
-            f"What is left of the budget of the {scope.kind} '{scope.name}', {budget:g} USD a day, is too little for "
-            "this request. The next day begins at 00:00 UTC."
-        )
-        return QuotaExceeded(message, retry_after=decision.retry_after)
-    assert unit is not None  # noqa: S101 - and its unit
-    limit = scope.limit(unit)
-    per = "at once" if unit is Unit.CONCURRENT else "per minute"
-    what = "images" if unit is Unit.CONCURRENT else str(unit)
-    wait = max(1, math.ceil(decision.retry_after))
-    message = f"The {scope.kind} '{scope.name}' is over its limit of {limit:g} {what} {per}. Try again in {wait} s."
-    return RateLimited(message, retry_after=decision.retry_after)

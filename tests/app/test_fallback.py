@@ -117,3 +117,22 @@ def test_a_request_is_counted_once_whichever_way_it_goes(tmp_path: Path) -> None
     assert first.headers["x-ratelimit-remaining-requests"] == "4"
     assert third.headers["x-ratelimit-remaining-requests"] == "2"
     assert third.headers["x-ratelimit-remaining-images"] == "2"  # of the model's three
+
+
+def test_a_target_whose_limit_is_reached_is_named(tmp_path: Path) -> None:
+    """Both what another has used up and what the request alone is too large for."""
+    busy = Reply.json(429, {"error": {"message": "slow", "type": "rate_limit_error", "code": "slow_down"}})
+    body = {"model": "gpt-image-2", "prompt": "a kite"}
+    with OPENAI.make() as openai, MINIMAX.make() as minimax:
+        environ = OPENAI.environ(openai) | MINIMAX.environ(minimax)
+        with running(tmp_path, environ, LIMITED.replace("concurrent_images: 1", "concurrent_images: 2")) as gateway:
+            url, key = f"{gateway.v1}/images/generations", {"authorization": "Bearer sk-a"}
+            httpx2.post(url, json=body | {"model": "image-01"}, headers=key, timeout=60)
+            openai.queue(busy, busy)
+            reached = httpx2.post(url, json=body, headers=key, timeout=60)
+            too_large = httpx2.post(url, json=body | {"n": 2}, headers=key, timeout=60)
+
+    for answer, why in ((reached, "is over its limit of 1 images per minute"), (too_large, "needs 2 images")):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert "Fallbacks passed over: 'image-01' is beyond a limit (" in answer.json()["error"]["message"]
+        assert why in answer.json()["error"]["message"]

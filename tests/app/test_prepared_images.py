@@ -167,4 +167,5 @@ def test_a_fallback_that_cannot_take_the_image_is_no_bad_request(tmp_path: Path,
         row = gateway.ledger.entries[-1]
 
     assert (answer.status, answer.error["code"]) == (429, "rate_limit_exceeded")
+    assert "Fallbacks passed over: 'dall-e-2' cannot take the images ('image' has " in answer.error["message"]
     assert (row.state, row.model, row.attempts) == (State.FAILED, "gpt-image-2", 1)
