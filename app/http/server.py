@@ -41,15 +41,15 @@ class Corked:
             return
         if len(data) > SMALL:
             if self._large:
-                self._flush()
+                self.flush()
             self._large = True
         if not self._waiting:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._waiting.append(data)
 
     def close(self) -> None:
         """Send what is held and end, at once or later."""
-        self._flush()
+        self.flush()
         if self._closes_later():
             self.held = True
         else:
@@ -57,14 +57,15 @@ class Corked:
 
     def finish(self) -> None:
         """End."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def is_closing(self) -> bool:
         """Also while the end has to wait."""
         return self.held or self._transport.is_closing()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what is held."""
         waiting, self._waiting, self._large = self._waiting, [], False
         if waiting and not self._transport.is_closing():
             self._transport.writelines(waiting)
@@ -131,6 +132,7 @@ class Protocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def on_response_complete(self) -> None:
+        self.transport.flush()
         self._receipts.out()
         super().on_response_complete()
 
