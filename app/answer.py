@@ -73,9 +73,10 @@ def delivered_adjustments(plan: Plan, images: tuple[Delivered, ...], shown: int 
     if shown < (rough := plan.calls[0].partial_images):
         found.append(Adjustment(param="partial_images", kind=Kind.DELIVERED, asked=rough, used=shown))
     expected = _expected(plan)
-    other = next((image.size for image in images if image.size and not _is(expected, image.size)), None)
-    if other and expected:
-        found.append(Adjustment(param="size", kind=Kind.DELIVERED, asked=str(expected), used=str(other)))
+    if expected:
+        others = [image.size for image in images if image.size and not _is(expected, image.size)]
+        if others:
+            found.append(Adjustment(param="size", kind=Kind.DELIVERED, asked=str(expected), used=str(others[0])))
     if any(image.stripped for image in images):
         found.append(Adjustment(param="content_credentials", kind=Kind.DROPPED))
     return tuple(found)
@@ -88,7 +89,7 @@ def _expected(plan: Plan) -> Size | AspectRatio | None:
     return wire if wished and not isinstance(wire, Auto) else None
 
 
-def _is(expected: Size | AspectRatio | None, size: Size) -> bool:
+def _is(expected: Size | AspectRatio, size: Size) -> bool:
     """Whether a picture is what was asked for; the pixels of a shape are the model's own, and round it."""
     return expected.distance(size) <= ROUNDED if isinstance(expected, AspectRatio) else expected == size
 

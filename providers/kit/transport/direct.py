@@ -10,12 +10,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from providers.core.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from providers.core.http import Buffer, HTTPResponse
-from providers.core.valueclass import valueclass
 from providers.kit.room import Body, Room
 from providers.kit.transport.connection import Connection, Exchange
 from providers.kit.transport.framing import Head, Sink
@@ -37,8 +36,7 @@ SAFE: Final = "/%:@!$&'()*+,;=?-._~[]|"
 PACKED_AT_MOST: Final = 20
 
 
-@valueclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a connection goes. `name` is what its certificate must say."""
 
     scheme: str
