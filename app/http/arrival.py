@@ -5,19 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from app.http.receipts import left
 from providers.core.valueclass import valueclass
+from providers.kit.room import Sink
 
 HANG_UP: Final = "pinhole.hang-up"
 """The name of a server's extension of a scope: a Gone, without a task for each request."""
 
+LEND: Final = "pinhole.lend"
+"""The name of a server's extension of a scope: a Lend, for a body that is received where it stays."""
+
 Gone = Callable[[Callable[[], object]], Callable[[], object]]
 """Have a function called when the caller hangs up; what comes back ends that."""
+
+
+class Incoming(Sink, Protocol):
+    """Where a body goes; its length is what came so far."""
+
+    def __len__(self) -> int: ...
+
+
+Lend = Callable[[Incoming], asyncio.Future[None]]
+"""Have what is still to come of the body put there: done with its last byte, or with what the place raised.
+
+ConnectionError: the caller left."""
 
 
 @valueclass(frozen=True, slots=True)
@@ -35,6 +51,7 @@ class Arrival:
     state: dict[str, Any]
     model: str = ""
     left: Callable[[], bool] = bool
+    lend: Lend | None = None
 
     @classmethod
     def of(cls, request: Request) -> Arrival:
@@ -43,7 +60,8 @@ class Arrival:
         state: dict[str, Any] = scope["state"]
         model = request.path_params.get("model", "")
         label, told, is_left = state["request_id"], gone(scope, receive), partial(left, scope)
-        return cls(named(scope["headers"]), receive, told, label, state, model=model, left=is_left)
+        headers, lend = named(scope["headers"]), lent(scope)
+        return cls(headers, receive, told, label, state, model=model, left=is_left, lend=lend)
 
 
 def named(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -58,6 +76,12 @@ def gone(scope: Scope, receive: Receive) -> Gone:
     """How a hang-up is heard of, once the body was read."""
     told: Gone | None = scope.get("extensions", {}).get(HANG_UP)
     return told or partial(_asking, receive)
+
+
+def lent(scope: Scope) -> Lend | None:
+    """How the server gives the body, where it does more than tell of it."""
+    lend: Lend | None = scope.get("extensions", {}).get(LEND)
+    return lend
 
 
 def _asking(receive: Receive, left: Callable[[], object]) -> Callable[[], object]:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
-from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.types import Message, Receive
 
 from app.errors import BadInput, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
-from app.http.forms import MEMORY, FormReader, Upload
+from app.http.arrival import Incoming, Lend
+from app.http.forms import MEMORY, FormReader, Upload, too_long
+from app.http.parts import FormError
 from providers.core.http import Buffer
 from providers.kit.lift import LiftError, lift
-from providers.kit.room import SMALL, Room
+from providers.kit.room import Body, Room, copy_into
 
 GENERATION_BYTES: Final = 2**20
 STRING_BYTES: Final = 28_000_000
+ENDED: Final = "The connection ended before the body was complete."
 JSON_TYPE: Final = "application/json"
 FORM_TYPE: Final = "multipart/form-data"
 # The only way in which half a character comes into a text: bytes that are not UTF-8 are no JSON.
@@ -42,7 +44,7 @@ PACE: Final = Pace()
 
 
 class Arriving(Protocol):
-    """Headers by name, and the body as messages."""
+    """Headers by name, and the body: as messages, or straight from the connection where the server lends it."""
 
     @property
     def headers(self) -> Mapping[str, str]: ...
@@ -50,32 +52,81 @@ class Arriving(Protocol):
     @property
     def receive(self) -> Receive: ...
 
+    @property
+    def lend(self) -> Lend | None: ...
+
+
+class Whole:
+    """A body that is received where it stays, `limit` bytes at most."""
+
+    def __init__(self, body: Body, limit: int) -> None:
+        self._body = body
+        self._limit = limit
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def room(self) -> memoryview:
+        """A place for the next bytes."""
+        return self._body.room()
+
+    def wrote(self, count: int) -> None:
+        """So many came. Raises PayloadTooLarge."""
+        self._body.wrote(count)
+        too_long(len(self._body), self._limit)
+
 
 def media_type(headers: Mapping[str, str]) -> str:
     """The declared type of the body, without parameters."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def chunks(request: Arriving, limit: int, pace: Pace = PACE) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises PayloadTooLarge and RequestTimeout when that is known, BadInput when it ends."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise PayloadTooLarge(f"The body has {declared} bytes; at most {limit} are allowed.")
-    size = 0
+def declared(request: Arriving, limit: int) -> int:
+    """The length of the body as its head tells it, 0 where it does not. Raises PayloadTooLarge."""
+    told = request.headers.get("content-length", "")
+    if not told.isdecimal():
+        return 0
+    if int(told) > limit:
+        raise PayloadTooLarge(f"The body has {told} bytes; at most {limit} are allowed.")
+    return int(told)
+
+
+async def pour(request: Arriving, sink: Incoming, pace: Pace = PACE) -> None:
+    """The whole body, into its place. Raises RequestTimeout, BadInput when it ends early, what the sink raises."""
+    if request.lend is None:
+        await _told(request.receive, sink, pace)
+    else:
+        await _lent(request.lend(sink), sink, pace)
+
+
+async def _lent(coming: asyncio.Future[None], sink: Incoming, pace: Pace) -> None:
+    now = asyncio.get_running_loop().time
+    started = now()
+    try:
+        while not coming.done():
+            left = started + pace.due(len(sink)) - now()
+            if left <= 0:
+                raise _slow(len(sink), pace)
+            await asyncio.wait({coming}, timeout=left)
+        coming.result()
+    except ConnectionError:
+        raise BadInput(ENDED) from None
+    finally:
+        coming.cancel()
+
+
+async def _told(receive: Receive, sink: Incoming, pace: Pace) -> None:
+    """By messages: they are copied into their place."""
     started = asyncio.get_running_loop().time()
     more = True
     while more:
-        message = at_once(request.receive)
+        message = at_once(receive)
         if message is None:
-            message = await _within(request.receive, started, pace, size)
+            message = await _within(receive, started, pace, len(sink))
         if message["type"] == "http.disconnect":
-            raise BadInput("The connection ended before the body was complete.")
-        chunk, more = message.get("body", b""), message.get("more_body", False)
-        size += len(chunk)
-        if size > limit:
-            raise PayloadTooLarge(f"The body has more than {limit} bytes.")
-        if chunk:
-            yield chunk
+            raise BadInput(ENDED)
+        copy_into(sink, message.get("body", b""))
+        more = message.get("more_body", False)
 
 
 def at_once(receive: Receive) -> Message | None:
@@ -94,7 +145,11 @@ async def _within(receive: Receive, started: float, pace: Pace, size: int) -> Me
         async with asyncio.timeout_at(started + pace.due(size)):
             return await receive()
     except TimeoutError:
-        raise RequestTimeout(f"The body came too slowly: {size} bytes in {pace.due(size):.0f} seconds.") from None
+        raise _slow(size, pace) from None
+
+
+def _slow(size: int, pace: Pace) -> RequestTimeout:
+    return RequestTimeout(f"The body came too slowly: {size} bytes in {pace.due(size):.0f} seconds.")
 
 
 async def read_json(request: Arriving, limit: int, pace: Pace = PACE, *, also: str = "", room: Room = MEMORY) -> Any:
@@ -122,17 +177,18 @@ async def read_json(request: Arriving, limit: int, pace: Pace = PACE, *, also: s
 
 
 async def _received(request: Arriving, limit: int, pace: Pace, room: Room) -> Buffer:
-    """The whole body; room is for what is not small."""
-    small = b""
-    with room.body() as body:
-        async for chunk in chunks(request, limit, pace):
-            if not body and len(small) + len(chunk) <= SMALL:
-                small += chunk
-                continue
-            body.write(small)
-            body.write(chunk)
-            small = b""
-        return body.whole() if body else small
+    """The whole body; room is for what did not come with its head."""
+    expected = declared(request, limit)
+    first = at_once(request.receive) or {}
+    there = first.get("body", b"")
+    if first and first["type"] == "http.request" and not first.get("more_body"):
+        too_long(len(there), limit)
+        return cast("bytes", there)
+    with room.body(expected) as body:
+        whole = Whole(body, limit)
+        copy_into(whole, there)
+        await pour(request, whole, pace)
+        return body.whole()
 
 
 def _texts(node: Any) -> Iterator[str]:
@@ -153,14 +209,10 @@ async def read_form(request: Arriving, limit: int, pace: Pace = PACE, *, room: R
     boundary = options.get(b"boundary")
     if not boundary:
         raise BadInput("The multipart body has no boundary in its Content-Type.", code="invalid_multipart")
-    try:
-        with FormReader(room) as reader:
-            parser = reader.parser(boundary)
-            async for chunk in chunks(request, limit, pace):
-                parser.write(chunk)
-            parser.finalize()
-    except FormParserError as error:
-        raise BadInput(f"The multipart body cannot be read: {error}.", code="invalid_multipart") from None
-    if not reader.ended:
-        raise BadInput("The multipart body ends before its last boundary.", code="invalid_multipart")
-    return reader.upload
+    with room.body(declared(request, limit)) as body:
+        try:
+            reader = FormReader(boundary, body, limit)
+        except FormError as error:
+            raise BadInput(f"The multipart body cannot be read: {error}.", code="invalid_multipart") from None
+        await pour(request, reader, pace)
+        return reader.upload()

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import errors
 from app.answer import limits
-from app.http.arrival import Arrival, gone, named
+from app.http.arrival import Arrival, gone, lent, named
 from app.http.receipts import left
 from app.telemetry import REQUEST_ID, Telemetry
 from providers.core.errors import PermissionDenied, PinholeError, UpstreamFailure
@@ -73,9 +73,8 @@ class Edge:
                 message = "Without caller keys only requests to this machine's own name are answered."
                 await respond(PermissionDenied(message))(scope, receive, stamped)
             elif handler := self._direct.get((scope["method"], scope["path"])):
-                arrival = Arrival(
-                    headers, receive, gone(scope, receive), request_id, state, left=partial(left, scope)
-                )
+                told, is_left = gone(scope, receive), partial(left, scope)
+                arrival = Arrival(headers, receive, told, request_id, state, left=is_left, lend=lent(scope))
                 response = await self._handled(handler, arrival)
                 await response(scope, receive, stamped)
             else:

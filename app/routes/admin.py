@@ -13,6 +13,7 @@ from starlette.responses import Response
 from app.config import KeyFields
 from app.configured import Current
 from app.http import bodies
+from app.http.arrival import Arrival
 from app.keys import Keys
 from app.ledger import Ledger
 from app.routes import describe
@@ -64,7 +65,7 @@ class Admin:
     async def create(self, request: Request) -> dict[str, Any]:
         """A new key; the answer is the only time its secret is shown."""
         self.current.value.keyring.admin(request.headers)
-        document = await bodies.read_json(request, bodies.GENERATION_BYTES)
+        document = await bodies.read_json(Arrival.of(request), bodies.GENERATION_BYTES)
         try:
             fields = KeyFields.model_validate_json(_text(document))
         except ValidationError as error:

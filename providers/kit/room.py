@@ -39,6 +39,27 @@ class Budget(Protocol):
         """Bodies in files became more or fewer; called from any thread."""
 
 
+class Sink(Protocol):
+    """Where a body goes."""
+
+    def room(self) -> memoryview:
+        """A place for the next bytes; never empty."""
+
+    def wrote(self, count: int) -> None:
+        """So many bytes came into the room that was given last. Raises when they are too many."""
+
+
+def copy_into(sink: Sink, data: Buffer) -> None:
+    """Bytes that were received elsewhere."""
+    left = memoryview(data)
+    while left:
+        with sink.room() as room:  # let go of at once: a buffer that is held cannot grow
+            count = min(len(room), len(left))
+            room[:count] = left[:count]
+        sink.wrote(count)
+        left = left[count:]
+
+
 class Room(Protocol):
     """Hands out bodies."""
 
@@ -128,13 +149,7 @@ class Body:
 
     def write(self, chunk: Buffer) -> None:
         """Append. What was received is never refused: it goes where there is room."""
-        left = memoryview(chunk)
-        while left:
-            with self.room() as room:
-                count = min(len(room), len(left))
-                room[:count] = left[:count]
-            self.wrote(count)
-            left = left[count:]
+        copy_into(self, chunk)
 
     def room(self) -> memoryview:
         """A place for the next bytes, never empty; `wrote` tells how many came into it."""
@@ -144,6 +159,10 @@ class Body:
             return memoryview(self._memory)[self._size :]
         self._passage = self._passage or bytearray(STEP)
         return memoryview(self._passage)
+
+    def place(self) -> tuple[bytearray, int]:
+        """Where the room that was given last begins: for who looks at bytes before they are counted as written."""
+        return (self._memory, self._size) if self._file is None else (self._passage, 0)
 
     def wrote(self, count: int) -> None:
         """So many bytes came into the room that was given last."""

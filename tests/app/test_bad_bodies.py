@@ -16,9 +16,11 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from app.errors import BadInput, RequestTimeout
-from app.http.bodies import GENERATION_BYTES, Pace, chunks, read_form, read_json
+from app.http.arrival import Arrival
+from app.http.bodies import GENERATION_BYTES, Pace, Whole, pour, read_form, read_json
 from app.http.forms import MASK_BYTES
 from providers.core.errors import PinholeError
+from providers.kit.room import Memory
 from tests.app.wire import BOUNDARY, EDIT, GENERATE, Piece, ask, form, host, post, raw
 from tests.gateway import Gateway, running
 from tests.upstreams.images import png
@@ -141,7 +143,7 @@ def test_a_body_that_trickles_is_408(small: Gateway, path: str) -> None:
     assert time.monotonic() - started < 2
 
 
-def request_of(*pieces: bytes, content_type: str = "", gap: float = 0.0, ends: bool = True) -> Request:
+def request_of(*pieces: bytes, content_type: str = "", gap: float = 0.0, ends: bool = True) -> Arrival:
     """A request whose body comes in these pieces, `gap` seconds apart; without `ends` the caller leaves."""
     left = list(pieces)
 
@@ -152,17 +154,20 @@ def request_of(*pieces: bytes, content_type: str = "", gap: float = 0.0, ends: b
         return {"type": "http.disconnect"}
 
     headers = [(b"content-type", content_type.encode())]
-    return Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "state": {"request_id": "test"}}
+    return Arrival.of(Request(scope, receive))
 
 
 async def test_a_fast_body_earns_its_time() -> None:
     """Progress at the pace's rate keeps a long upload alive; the same without progress ends."""
     pace = Pace(seconds=0.05, rate=1000)
-    fast = [chunk async for chunk in chunks(request_of(*[b"x" * 100] * 8, gap=0.02), 10_000, pace)]
-    with pytest.raises(RequestTimeout, match="too slowly"):
-        [chunk async for chunk in chunks(request_of(*[b"x"] * 8, gap=0.02), 10_000, pace)]
+    with Memory().body() as body:
+        await pour(request_of(*[b"x" * 100] * 8, gap=0.02), Whole(body, 10_000), pace)
+        fast = body.whole()
+    with pytest.raises(RequestTimeout, match="too slowly"), Memory().body() as body:
+        await pour(request_of(*[b"x"] * 8, gap=0.02), Whole(body, 10_000), pace)
 
-    assert b"".join(fast) == b"x" * 800
+    assert fast == b"x" * 800
 
 
 async def test_a_caller_that_leaves_is_bad_input() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
+from app.http.arrival import Arrival
 from app.http.bodies import read_form
 from app.http.forms import IMAGE_FIELDS, Upload
 from providers.core.errors import PinholeError
@@ -52,9 +53,9 @@ def read(chunks: Sequence[bytes]) -> Upload | str:
         return next(waiting)
 
     headers = [(b"content-type", f"multipart/form-data; boundary={BOUNDARY}".encode())]
-    request = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "state": {"request_id": "fuzz"}}
     try:
-        return asyncio.run(read_form(request, LIMIT))
+        return asyncio.run(read_form(Arrival.of(Request(scope, receive)), LIMIT))
     except PinholeError as error:
         return type(error).__name__
 

@@ -8,7 +8,8 @@ from typing import Final, cast
 
 from providers.core.errors import UpstreamError, UpstreamFailure, UpstreamTimeout
 from providers.core.http import Buffer
-from providers.kit.transport.framing import HEAD_BYTES, Body, Head, Sink, body_of, read_head
+from providers.kit.room import Sink
+from providers.kit.transport.framing import HEAD_BYTES, Body, Head, body_of, read_head
 
 HEAD_END: Final = b"\r\n\r\n"
 # Until the head is read nobody knows where the body goes, so little of it is received together with the head.

@@ -15,9 +15,9 @@ from urllib.parse import quote, urlsplit
 
 from providers.core.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from providers.core.http import Buffer, HTTPResponse
-from providers.kit.room import Body, Room
+from providers.kit.room import Body, Room, Sink
 from providers.kit.transport.connection import Connection, Exchange
-from providers.kit.transport.framing import Head, Sink
+from providers.kit.transport.framing import Head
 from providers.kit.transport.protocol import (
     ACCEPT,
     CONNECT_SECONDS,

@@ -12,6 +12,7 @@ import httptools
 from providers.core.errors import UpstreamError
 from providers.core.types import nothing
 from providers.core.valueclass import valueclass
+from providers.kit.room import Sink, copy_into
 
 HEAD_BYTES: Final = 64 * 1024
 LINE_BYTES: Final = 8 * 1024
@@ -36,16 +37,6 @@ class Head:
     def interim(self) -> bool:
         """Whether another head follows this one."""
         return self.status // 100 == 1
-
-
-class Sink(Protocol):
-    """Where a body goes."""
-
-    def room(self) -> memoryview:
-        """A place for the next bytes; never empty."""
-
-    def wrote(self, count: int) -> None:
-        """So many bytes came into the room that was given last. Raises UpstreamError when they are too many."""
 
 
 class _Reader:
@@ -219,16 +210,6 @@ class Chunked:
             raise UpstreamError("The upstream's answer is not HTTP.")
         self._left = int(digits, 16)
         self._trailers = self._left == 0
-
-
-def copy_into(sink: Sink, data: memoryview) -> None:
-    """Bytes that were received elsewhere."""
-    while data:
-        with sink.room() as room:  # let go of at once: a buffer that is held cannot grow
-            count = min(len(room), len(data))
-            room[:count] = data[:count]
-        sink.wrote(count)
-        data = data[count:]
 
 
 def body_of(head: Head, sink: Sink) -> Body:
