@@ -6,15 +6,21 @@ A connection outlives its last answer until it is known whether the caller took 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from app.http.arrival import HANG_UP
+from app.errors import BadInput, envelope
+from app.http.arrival import HANG_UP, LEND
 from app.http.cycle import Cycle
+from app.http.edge import label
+from app.http.intake import Intake
 from app.http.receipts import EXTENSION, Receipts
+from providers.core.http import Buffer
 
 SMALL: Final = 16 * 1024
 # httptools and uvicorn keep a head of any length until it ends (0.9, 0.54).
@@ -85,34 +91,70 @@ class Protocol(HttpToolsProtocol):
         self._receipts = Receipts(corked)
         self._left: set[Callable[[], object]] = set()
         self._last = self._heading = False
-        self._headed = 0
+        self._deaf = False
+        self._headed = self._came = 0
         super().connection_made(cast("asyncio.Transport", corked))
+        transport.set_protocol(Intake(self))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._receipts.lost()
         super().connection_lost(exc)
+        if self.cycle is not None:
+            self.cycle.lost()
         for tell in tuple(self._left):
             tell()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn never keeps a connection open here
         return self._receipts.ended()
 
-    def data_received(self, data: bytes) -> None:
-        if self.transport.held:
-            if not self.cycle.keep_alive:
-                return  # it was told that nothing more is answered here
-            self.transport.held = False
-            self._receipts.reopened()
-            self._last = True
+    def data_received(self, data: Buffer) -> None:
+        if self._deaf or not self._listens():
+            return
         begun = self._heading
-        super().data_received(data)
+        super().data_received(cast("bytes", data))
         if begun and self._heading:
             self._headed += len(data)
             if self._headed > HEAD_BYTES and not self.transport.is_closing():
                 self.send_400_response(f"The head of the request has more than {HEAD_BYTES} bytes.")
 
+    def left(self) -> int:
+        """As app.http.intake has it. Nothing is read before somebody asks for the body."""
+        cycle: Cycle | None = self.cycle
+        if cycle is None or not cycle.more_body or self._heading or self.parser.should_upgrade():
+            return 0
+        declared = [value for name, value in self.headers if name == b"content-length"]
+        if not declared:
+            return -1
+        if cycle.place is None and not cycle.response_complete:
+            self.flow.pause_reading()
+        return int(declared[0]) - self._came
+
+    def room(self) -> memoryview | None:
+        """As app.http.intake has it."""
+        return self.cycle.room()
+
+    def wrote(self, count: int, scratch: memoryview | None) -> None:
+        """As app.http.intake has it."""
+        self._unset_keepalive_if_required()
+        if scratch is None:
+            self.cycle.wrote(count)
+        elif self._listens():
+            self._add(bytes(scratch[:count]))
+
+    def body_ended(self) -> None:
+        """As app.http.intake has it. The parser still waits for the body: another one reads what follows."""
+        self._deaf = not self.cycle.keep_alive
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.on_message_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
     def on_message_begin(self) -> None:
-        self._heading, self._headed = True, 0
+        self._heading, self._headed, self._came = True, 0, 0
         self._receipts.asked()
         super().on_message_begin()
         self.scope["extensions"] = cast("Any", {EXTENSION: self._receipts, HANG_UP: self._gone})
@@ -123,13 +165,33 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not before:
             self.cycle = Cycle.of(self.cycle)
+            cast("Any", self.scope)["extensions"][LEND] = self.cycle.lend
         if self._last:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        upgraded = self.parser.should_upgrade() and self._should_upgrade()
-        if not upgraded and not self.cycle.response_complete and self.cycle.add(body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
+        self._came += len(body)
+        if not (self.parser.should_upgrade() and self._should_upgrade()):
+            self._add(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self.cycle is not None:
+            self.cycle.ended()
+
+    def send_400_response(self, msg: str) -> None:
+        """In the error envelope."""
+        body = json.dumps(envelope(BadInput(msg, code="invalid_http"))).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            (b"x-request-id", label({}).encode()),
+        ]
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        self.transport.write(STATUS_LINE[400] + lines + b"\r\n" + body)
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         self.transport.flush()
@@ -143,6 +205,20 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._left.add(tell)
         return lambda: self._left.discard(tell)
+
+    def _add(self, piece: bytes) -> None:
+        if not self.cycle.response_complete and self.cycle.add(piece) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+
+    def _listens(self) -> bool:
+        """Whether what comes is still of interest. A close that waits is off when it is."""
+        if self.transport.held:
+            if not self.cycle.keep_alive:
+                return False  # it was told that nothing more is answered here
+            self.transport.held = False
+            self._receipts.reopened()
+            self._last = True
+        return True
 
     def _closes_later(self) -> bool:
         """Whether a close waits; what was broken off is lost at once."""
