@@ -70,9 +70,9 @@ class Room(Protocol):
 class Memory:
     """Room without a bound, for tests and the command line."""
 
-    def body(self, expected: int = 0) -> Body:  # noqa: ARG002 - the protocol's
+    def body(self, expected: int = 0) -> Body:
         """A body in memory."""
-        return Body(_Unbounded(), None)
+        return Body(_Unbounded(), None, expected=expected)
 
 
 class Spool:
