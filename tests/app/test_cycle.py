@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -149,6 +150,19 @@ async def test_a_head_without_end_is_refused() -> None:
         answer = await asyncio.wait_for(reader.read(), 10)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_what_is_no_http_is_told_in_the_envelope() -> None:
+    """The server's own refusals look like all others, and end the connection."""
+    async with connected(App()) as (reader, writer):
+        writer.write(b"GET / HTTP/9.9\r\nhost: x\r\n\r\n")
+        lines = await head(reader)
+        body = json.loads(await asyncio.wait_for(reader.read(), 10))
+
+    assert lines[0].startswith(b"HTTP/1.1 400 ")
+    assert {b"content-type: application/json", b"connection: close"} <= set(lines)
+    assert any(line.startswith(b"x-request-id: req_") for line in lines)
+    assert body["error"]["code"] == "invalid_http"
 
 
 async def test_a_head_behind_a_large_body_is_read() -> None:
