@@ -51,7 +51,7 @@ def expected(scope: MutableMapping[str, Any], done: Done) -> bool:
     receipts: Receipts | None = scope.get("extensions", {}).get(EXTENSION)
     if receipts is None:
         return False
-    receipts.expect(done, retries=any(name == RETRIES for name, _ in scope["headers"]))
+    receipts.expect(done, retries=RETRIES in dict(scope["headers"]))
     return True
 
 
@@ -63,7 +63,7 @@ class Receipts:
         self._loop = asyncio.get_running_loop()
         self._open: list[Done] = []
         self._sending = False
-        self._closing = False
+        self._closing = self._lost = False
         self._ended = self._retries = False
         self._timer: asyncio.TimerHandle | None = None
         self._left = 0
@@ -76,6 +76,9 @@ class Receipts:
 
     def expect(self, done: Done, *, retries: bool = False) -> None:
         """An answer's last piece is sent next. `retries`: its caller says so when it asks again."""
+        if self._lost:
+            done(False)
+            return
         self._open.append(done)
         self._retries = retries
         self._sending = True
@@ -111,6 +114,7 @@ class Receipts:
 
     def lost(self) -> None:
         """The connection is gone before anything else was seen."""
+        self._lost = True
         if self._open:
             self._settle(taken=False)
 

@@ -38,8 +38,8 @@ class Buffers(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             for piece in self._before_last():
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-            there = not hung_up(receive)
-            followed = there and expected(scope, self._done)
+            followed = expected(scope, self._done)
+            there = followed or not hung_up(receive)
             await send({"type": "http.response.body", "body": self._buffers[-1], "more_body": False})
         except BaseException:
             self._done(False)
@@ -98,8 +98,8 @@ class Events(StreamingResponse):
             async for buffers in self._events:
                 for buffer in buffers:
                     yield buffer
-            self._there = not hung_up(receive)
-            self._followed = self._there and expected(scope, self._done)
+            self._followed = expected(scope, self._done)
+            self._there = self._followed or not hung_up(receive)
         except PinholeError as error:
             for buffer in self._failed(error):
                 yield buffer

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 import uvicorn
 
-from app.http.receipts import expected, left
+from app.http.receipts import Receipts, expected, left
 from app.http.server import Protocol
 from tests.gateway import running
 from tests.upstreams.openai import OpenAIStandIn
@@ -83,6 +83,19 @@ def server() -> Iterator[Server]:
         yield found
         stop()
         thread.join(20)
+
+
+class Ended:
+    """A connection that is no more."""
+
+    def get_extra_info(self, name: str) -> Any:
+        raise AssertionError(f"{name} of a connection that is gone")
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def finish(self) -> None:
+        return None
 
 
 def until(happened: Callable[[], object], seconds: float = 20) -> None:
@@ -268,6 +281,16 @@ def test_a_caller_that_left_is_known_before_anything_is_read(
 
     assert server.told() == [gone]
     connection.close()
+
+
+async def test_an_answer_that_ends_behind_its_connection_is_not_taken() -> None:
+    """Who left before the last piece is told of at once: nothing of that connection is heard any more."""
+    verdicts: list[bool] = []
+    receipts = Receipts(Ended())
+    receipts.lost()
+    receipts.expect(verdicts.append)
+    receipts.out()
+    assert verdicts == [False]
 
 
 def test_a_server_without_receipts_says_so() -> None:
