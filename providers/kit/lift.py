@@ -166,17 +166,18 @@ def _spans(view: memoryview, threshold: int) -> Iterator[tuple[int, int, Lifted 
 def _stretch(body: bytes | bytearray | _Window, view: memoryview, start: int) -> tuple[int, Lifted | None]:
     """Where the next quote is, -1 for nowhere; with the handle of what lies before it when that is base64.
 
-    Block by block, so that each is searched and decoded while it is in the cache.
+    Block by block, so that each is looked at while it is in the cache. Only one that is no base64 can hold the quote.
     """
     before = _split(view[start : start + _DATA_URL_MAX])
     first = at = start + len(before.prefix)
-    stop = -1
-    while stop < 0 and at < len(view):
-        stop = body.find(_QUOTE, at, at + _BLOCK + 1)
-        if not _is_sound(view[at : at + _BLOCK if stop < 0 else stop], is_last=stop >= 0):
-            return stop if stop >= 0 else body.find(_QUOTE, at, len(view)), None
+    while at + _BLOCK <= len(view) and _is_sound(view[at : at + _BLOCK], is_last=False):
         at += _BLOCK
-    return stop, Lifted(view[first:stop], before.media_type, before.prefix) if stop >= 0 else None
+    stop = body.find(_QUOTE, at, at + _BLOCK + 1)
+    if stop < 0:
+        return body.find(_QUOTE, at, len(view)), None
+    if not _is_sound(view[at:stop], is_last=True):
+        return stop, None
+    return stop, Lifted(view[first:stop], before.media_type, before.prefix)
 
 
 def _is_sound(block: memoryview, *, is_last: bool) -> bool:
