@@ -116,14 +116,14 @@ def facts(answer: Answer) -> dict[str, str]:
 
 def usage_document(usage: Usage, images: tuple[Delivered, ...]) -> dict[str, Any]:
     """OpenAI's usage, complete, and the r9s SDK's names beside it as integers."""
-    size = images[0].size if images else None
+    size, came, went = images[0].size if images else None, usage.input_tokens, usage.output_tokens
     return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "input_tokens": came,
+        "output_tokens": went,
+        "total_tokens": came + went,
         "input_tokens_details": {"text_tokens": usage.input_text, "image_tokens": usage.input_image},
         "output_tokens_details": {"image_tokens": usage.output_image, "text_tokens": usage.output_text},
-        "prompt_tokens": usage.input_tokens,
+        "prompt_tokens": came,
         "image_tokens": usage.output_image,
         "input_text_tokens": usage.input_text,
         "output_image_tokens": usage.output_image,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -64,12 +64,9 @@ class Arrival:
         return cls(headers, receive, told, label, state, model=model, left=is_left, lend=lend)
 
 
-def named(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def named(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """Headers by name; of several with one name the first counts."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        found.setdefault(str(name, "latin-1"), str(value, "latin-1"))
-    return found
+    return {str(name, "latin-1"): str(value, "latin-1") for name, value in reversed(headers)}
 
 
 def gone(scope: Scope, receive: Receive) -> Gone:

@@ -128,7 +128,7 @@ class Cycle(RequestResponseCycle):
     def _head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The head, and what it says of the body. Raises RuntimeError for a header that is none."""
         told = (*self.default_headers, *headers)
-        lines = b"".join([b"%b: %b\r\n" % (name, value) for name, value in told])
+        lines = b"".join([b"%b: %b\r\n" % each for each in told])
         if not _LINES.fullmatch(lines) or lines.count(b"\n") != len(told):
             raise RuntimeError("a header is malformed")
         closing, more = False, b"\r\n"

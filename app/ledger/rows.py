@@ -16,7 +16,7 @@ SETTLED: Final = (*_CHANGING, *_CHANGING_TOO, "state", "upstream_request_id", "l
 OPENED: Final = (*_STAYING, "idempotency", "model_asked", "end_user", "instance", *SETTLED)
 LONGEST: Final = 200
 _staying: Final = attrgetter(*_STAYING, "idempotency")
-_changing: Final = attrgetter(*_CHANGING, *_CHANGING_TOO, "state.value")
+_changing: Final = attrgetter(*_CHANGING, *_CHANGING_TOO)
 
 
 @valueclass(frozen=True, slots=True)
@@ -49,4 +49,4 @@ def storable(text: str | None) -> str | None:
 def _settled(entry: Entry) -> tuple[object, ...]:
     upstream = storable(entry.upstream_request_id)
     links = json.dumps(entry.links) if entry.links else "[]"
-    return (*_changing(entry), upstream and upstream[:LONGEST], links)
+    return (*_changing(entry), str(entry.state), upstream and upstream[:LONGEST], links)

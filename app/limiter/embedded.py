@@ -74,7 +74,7 @@ class Flying:
         self._images = 0.0
 
     def look(self, more: float, limit: float, _: Moment) -> tuple[float, float]:
-        images = self._images + round(more)
+        images = self._images + more
         return images, 1.0 if images > limit else 0.0
 
     def put(self, images: float, _: Moment) -> None:
@@ -95,7 +95,7 @@ class Purse:
     def look(self, more: float, limit: float, at: Moment) -> tuple[float, float]:
         if at.day not in self.spent:
             return 0.0, UNREAD
-        spent = self.spent[at.day] + round(more)
+        spent = self.spent[at.day] + more
         wait = max(1.0, (at.day + 1) * DAY - at.time) if spent > limit else 0.0  # a fallback's day may be over
         return spent, wait
 

@@ -154,8 +154,8 @@ class Images:
             if (seconds := _number(given)) is None or seconds <= 0:
                 raise errors.BadInput("Pinhole-Deadline must be a number of seconds above 0.", code="invalid_value")
             asked.append(seconds)
-        patience = _number(arrival.headers.get("x-stainless-read-timeout", ""))
-        if patience is not None and patience > 0:
+        given = arrival.headers.get("x-stainless-read-timeout")
+        if given is not None and (patience := _number(given)) is not None and patience > 0:
             asked.append(max(1.0, patience - 2))
         return min(asked)
 

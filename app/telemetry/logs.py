@@ -9,7 +9,7 @@ import time
 from contextvars import ContextVar
 from functools import lru_cache
 from traceback import extract_tb
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
 TRACE_ID: Final[ContextVar[str]] = ContextVar("trace_id", default="")
@@ -44,6 +44,13 @@ class JSONFormatter(logging.Formatter):
         return _ENCODE(line)
 
 
+class Lines(logging.StreamHandler[TextIO]):
+    """Standard error writes a line out when it ends."""
+
+    def flush(self) -> None:
+        return None
+
+
 @lru_cache(maxsize=4)
 def second(moment: int) -> str:
     """A Unix second as text, in the machine's zone; the lines of one second share it."""
@@ -60,7 +67,7 @@ def configure_logging() -> None:
     """All loggers to standard error, as JSON. No line tells threads, processes or callers, so no record looks."""
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001 - as Python's "Logging HOWTO: Optimization" says
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Lines(sys.stderr)
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in ("uvicorn.access", "httpx2", "httpcore2"):
