@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from app.settings import SettingsError, masked
+from providers.core.prices import usd
 
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # A brace means something to YAML inside of `{...}`: names wait in private-use letters until the text is parsed.
@@ -36,9 +37,9 @@ class Limits(Strict):
 
     requests_per_minute: int | None = Field(None, gt=0)
     images_per_minute: int | None = Field(None, gt=0)
-    megapixels_per_minute: float | None = Field(None, gt=0)
+    megapixels_per_minute: float | None = Field(None, gt=0, allow_inf_nan=False)
     concurrent_images: int | None = Field(None, gt=0)
-    usd_per_day: float | None = Field(None, ge=0)
+    usd_per_day: float | None = Field(None, ge=0, allow_inf_nan=False)
 
     @cached_property
     def in_force(self) -> tuple[tuple[str, float], ...]:
@@ -48,7 +49,7 @@ class Limits(Strict):
             ("images", self.images_per_minute),
             ("megapixels", self.megapixels_per_minute),
             ("concurrent_images", self.concurrent_images),
-            ("usd", None if self.usd_per_day is None else self.usd_per_day * 1_000_000),
+            ("usd", None if self.usd_per_day is None else usd(self.usd_per_day)),
         )
         return tuple((name, limit) for name, limit in found if limit is not None)
 

@@ -70,6 +70,19 @@ def test_the_page_about_the_file_shows_all_of_it() -> None:
     assert names <= set(re.findall(r"[a-z_]+(?=: )", text.replace("\n", " ")))
 
 
+def test_a_budget_is_right_to_the_cent() -> None:
+    """Dollars become whole micro-dollars: 2.01 is not a little less, which would refuse its last cent."""
+    for cents in range(1, 5000):
+        assert Limits(usd_per_day=cents / 100).in_force == (("usd", cents * 10_000),)
+
+
+@pytest.mark.parametrize("line", ["usd_per_day: .inf", "megapixels_per_minute: .inf", "usd_per_day: .nan"])
+def test_a_limit_is_a_number(line: str) -> None:
+    """No limit is said by leaving it out."""
+    with pytest.raises(SettingsError, match=line.partition(":")[0]):
+        parse(f"limits: {{{line}}}", {})
+
+
 def test_names_of_variables_become_their_values() -> None:
     """Both spellings are expanded, inside of longer text too."""
     found = parse(WHOLE, ENVIRON)

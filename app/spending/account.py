@@ -6,26 +6,25 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
-from app.accepted import Resumption, written
-from app.answer import Answer, adjustments_header
+from app.accepted import written
+from app.answer import Answer
 from app.delivery import Sketch
 from app.errors import billed
 from app.fallback import Chain, Left, Way
 from app.ledger import Entries, Entry, State
-from app.limiter import Limiter, Scope, Spend, Standing, Used
+from app.limiter import Limiter, Spend, Standing
 from app.refusals import refuse_impossible, refused
+from app.spending.amounts import NOTHING, entry_of, given, links_of, spend_of, used_by
 from app.telemetry import Telemetry
 from app.ticket import Ticket
-from providers.core.errors import PinholeError, UpstreamError
+from providers.core.errors import PinholeError
 from providers.core.plan import Adjustment
-from providers.core.provider import Completed, Link
+from providers.core.provider import Completed
 from providers.kit.clock import Clock
 from providers.kit.journal import Accepted, Journal, unheard
 from providers.kit.prepare import Prepared
-
-NOTHING: Final = Used(images=0, megapixels=0.0, micro_usd=0)
 
 
 class Account:
@@ -157,7 +156,7 @@ class Account:
         cut = isinstance(error, asyncio.CancelledError)
         entry = self._ended(self._state(error), type(error).__name__ if error else "", cut=cut)
         await self._ledger.settle(entry)
-        await self._limiter.settle(self._spend, _used(entry, self._answer))
+        await self._limiter.settle(self._spend, used_by(entry, self._answer))
         self._telemetry.settled(entry, self.journal)
         self.journal.accepted = unheard  # a circle would hold the images until the collector comes
 
@@ -166,14 +165,14 @@ class Account:
         journal, answer = self.journal, self._answer
         found: dict[str, Any] = {"cost": 0} if state is State.FAILED else {}
         if answer is not None:
-            found |= _given(answer)
+            found |= given(answer)
         return self._entry.but(
             state=state,
             settled=self._clock.time(),
             upstream_request_id=next(iter(journal.upstream_request_ids), None),
             attempts=journal.attempts,
             error=error,
-            links=_links(self._bought),
+            links=links_of(self._bought),
             tasks=self._entry.tasks if cut else None,
             **found,
         )
@@ -183,88 +182,3 @@ class Account:
             return State.DELIVERED
         strange = error is not None and not isinstance(error, PinholeError) and self.journal.attempts > 0
         return State.UNKNOWN if billed(error) or strange or self.paid else State.FAILED
-
-
-class Reopened(Account):
-    """The account of a request that another process began: its row is there, its limits were taken."""
-
-    def __init__(
-        self, found: Resumption, *, limiter: Limiter, ledger: Entries, clock: Clock, telemetry: Telemetry
-    ) -> None:
-        chain, ticket = Chain(ways=(found.way,)), found.ticket
-        super().__init__(limiter=limiter, ledger=ledger, clock=clock, telemetry=telemetry, ticket=ticket, chain=chain)
-        self._entry, self._deliverable = found.entry, found.deliverable
-        self.journal = Journal(attempts=found.entry.attempts)
-        self.journal.note(found.entry.upstream_request_id)
-
-    async def __aenter__(self) -> Self:
-        self._telemetry.begun(self._entry)
-        return self
-
-    def bought(self, completed: Completed) -> None:
-        """Raises UpstreamError where the picture that its mask belongs to is gone."""
-        super().bought(completed)
-        if not self._deliverable:
-            raise UpstreamError("The image was made, but the gateway that held the picture of its mask has ended.")
-
-
-def spend_of(ticket: Ticket, way: Way) -> Spend:
-    """What the limiter is asked for: every scope that has limits."""
-    caller, (route, plan) = ticket.caller, way
-    scopes = (caller.scope, *route.scopes)
-    if ticket.request.end_user:
-        user = Scope("user", ticket.request.end_user, caller.user_limits, of=caller.id)
-        scopes = (caller.scope, user, *route.scopes)
-    return Spend(
-        request_id=ticket.request_id,
-        scopes=scopes,
-        images=plan.n,
-        megapixels=plan.megapixels,
-        micro_usd=plan.cost or 0,
-    )
-
-
-def entry_of(ticket: Ticket, way: Way, now: float) -> Entry:
-    """The ledger's row before the call."""
-    route, plan = way
-    return Entry(
-        request_id=ticket.request_id,
-        caller=ticket.caller.id,
-        caller_name=ticket.caller.name,
-        end_user=ticket.request.end_user,
-        model_asked=route.asked,
-        model=route.spec.id,
-        provider=route.provider,
-        operation=str(plan.operation),
-        images_asked=plan.n,
-        created=now,
-        cost=plan.cost,
-        label=ticket.label,
-        fingerprint=ticket.fingerprint,
-        idempotency=ticket.idempotency,
-    )
-
-
-def _given(answer: Answer) -> dict[str, Any]:
-    return {
-        "images_delivered": len(answer.images),
-        "megapixels": answer.megapixels,
-        "cost": answer.cost,
-        "tokens_in": answer.usage.input_tokens if answer.usage else None,
-        "tokens_out": answer.usage.output_tokens if answer.usage else None,
-        "adjustments": adjustments_header(answer.adjustments),
-    }
-
-
-def _used(entry: Entry, answer: Answer | None) -> Used:
-    if answer is None:
-        return NOTHING if entry.state is State.FAILED else Used(images=0, megapixels=0.0)
-    known = all(image.size for image in answer.images)
-    megapixels = entry.megapixels if known else None
-    return Used(images=entry.images_delivered, megapixels=megapixels, micro_usd=entry.cost)
-
-
-def _links(bought: Completed | None) -> tuple[str, ...]:
-    """The provider's own links, also of results that could not be fetched."""
-    images = bought.images if bought else ()
-    return tuple(image.content.url for image in images if isinstance(image.content, Link))
