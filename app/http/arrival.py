@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
-from app.http.receipts import left
+from app.http.receipts import Peer, peer
 from providers.core.valueclass import valueclass
 from providers.kit.room import Sink
 
@@ -40,7 +40,7 @@ ConnectionError: the caller left."""
 class Arrival:
     """`headers` by name in lower case; `label` is the request id; `model` the one that the path names.
 
-    `left` tells whether the caller is gone now, though nothing may have read that yet.
+    `peer` shows whether the caller is gone now, though nothing may have read that yet.
     `state` is what the layers outside of the handler read afterwards.
     """
 
@@ -50,7 +50,7 @@ class Arrival:
     label: str
     state: dict[str, Any]
     model: str = ""
-    left: Callable[[], bool] = bool
+    peer: Peer | None = None
     lend: Lend | None = None
 
     @classmethod
@@ -59,9 +59,9 @@ class Arrival:
         scope, receive = request.scope, request.receive
         state: dict[str, Any] = scope["state"]
         model = request.path_params.get("model", "")
-        label, told, is_left = state["request_id"], gone(scope, receive), partial(left, scope)
+        label, told, caller = state["request_id"], gone(scope, receive), peer(scope)
         headers, lend = named(scope["headers"]), lent(scope)
-        return cls(headers, receive, told, label, state, model=model, left=is_left, lend=lend)
+        return cls(headers, receive, told, label, state, model=model, peer=caller, lend=lend)
 
 
 def named(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import errors
 from app.answer import limits
 from app.http.arrival import Arrival, gone, lent, named
-from app.http.receipts import left
+from app.http.receipts import peer
 from app.telemetry import REQUEST_ID, Telemetry
 from providers.core.errors import PermissionDenied, PinholeError, UpstreamFailure
 from providers.kit.tokens import token
@@ -73,8 +73,8 @@ class Edge:
                 message = "Without caller keys only requests to this machine's own name are answered."
                 await respond(PermissionDenied(message))(scope, receive, stamped)
             elif handler := self._direct.get((scope["method"], scope["path"])):
-                told, is_left = gone(scope, receive), partial(left, scope)
-                arrival = Arrival(headers, receive, told, request_id, state, left=is_left, lend=lent(scope))
+                told, caller = gone(scope, receive), peer(scope)
+                arrival = Arrival(headers, receive, told, request_id, state, peer=caller, lend=lent(scope))
                 response = await self._handled(handler, arrival)
                 await response(scope, receive, stamped)
             else:

@@ -11,7 +11,7 @@ import fcntl
 import select
 import struct
 import termios
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
 EXTENSION: Final = "pinhole.receipt"
@@ -24,7 +24,8 @@ END_SECONDS: Final = 0.25
 RETRY_SECONDS: Final = 3.0
 RETRIES: Final = b"x-stainless-retry-count"
 STALLED_SECONDS: Final = 30.0
-GONE: Final = select.POLLERR | select.POLLHUP | getattr(select, "POLLRDHUP", 0)
+RESET: Final = select.POLLERR | select.POLLHUP
+GONE: Final = RESET | getattr(select, "POLLRDHUP", 0)
 
 Done = Callable[[bool], None]
 
@@ -40,10 +41,30 @@ class Connection(Protocol):
         """Close it, whoever waits."""
 
 
-def left(scope: MutableMapping[str, Any]) -> bool:
-    """Whether the caller is gone already, though nothing may have read that yet: it cannot wait for this request."""
+class Peer(Protocol):
+    """A caller at the other end: the number of our socket, -1 when it is closed, and what shows that it is gone."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def events(self) -> int: ...
+
+
+def peer(scope: MutableMapping[str, Any]) -> Peer | None:
+    """The caller of a request; None: nobody can tell whether it is there."""
     receipts: Receipts | None = scope.get("extensions", {}).get(EXTENSION)
-    return receipts is not None and receipts.left()
+    return receipts
+
+
+def gone(peers: Sequence[Peer]) -> set[Peer]:
+    """Which callers are gone already, though nothing may have read that yet: the kernel is asked once for all."""
+    watched = {peer.number: peer for peer in peers}
+    closed = {peer for peer in peers if peer.number < 0} if watched.pop(-1, None) else set()
+    state = select.poll()
+    for number in watched:
+        state.register(number, GONE)
+    return closed | {watched[number] for number, events in state.poll(0) if events & watched[number].events}
 
 
 def expected(scope: MutableMapping[str, Any], done: Done) -> bool:
@@ -69,10 +90,14 @@ class Receipts:
         self._left = 0
         self._stalled = 0.0
 
-    def left(self) -> bool:
-        """Whether the caller's side is closed or reset."""
-        number = self._connection.get_extra_info("socket").fileno()
-        return number < 0 or bool(_events(number) & GONE)
+    @property
+    def number(self) -> int:
+        return -1 if self._lost else int(self._connection.get_extra_info("socket").fileno())
+
+    @property
+    def events(self) -> int:
+        """Who closes while an answer is out may have read it; a reset says that it did not."""
+        return RESET if self._open else GONE
 
     def expect(self, done: Done, *, retries: bool = False) -> None:
         """An answer's last piece is sent next. `retries`: its caller says so when it asks again."""

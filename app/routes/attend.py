@@ -112,9 +112,8 @@ class Attendance:
         )
         source = partial(self.pipeline.run, ticket)
         retry = _count(arrival.headers.get("x-stainless-retry-count", ""))
-        seat = await self.runs.enter(record, source, retry=retry, patience=self._left(ticket) + PATIENCE)
-        if not seat.repeat and arrival.left():
-            seat.leave(delivered=False)  # its next attempt may have been here before it: nothing is begun for it
+        patience = self._left(ticket) + PATIENCE
+        seat = await self.runs.enter(record, source, retry=retry, patience=patience, peer=arrival.peer)
         if seat.repeat:
             self.telemetry.metrics.repeats("replayed" if seat.replayed else "joined").inc()
         return seat

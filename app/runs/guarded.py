@@ -48,9 +48,9 @@ class GuardedIndex:
             await asyncio.gather(*told)
         await self._asked(self._far.beat, True)
 
-    async def begin(self, record: Record, *, retry: int, patience: float) -> Record | None:
+    async def begin(self, record: Record, *, retry: int, patience: float, waited: float = 0.0) -> Record | None:
         try:
-            found = await self._tried(lambda: self._far.begin(record, retry=retry, patience=patience))
+            found = await self._tried(partial(self._far.begin, record, retry=retry, patience=patience, waited=waited))
         except IndexLost:
             self._missed.add(record.id)
             return await self._near.begin(record, retry=retry, patience=patience)

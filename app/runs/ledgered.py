@@ -41,8 +41,8 @@ class LedgerIndex(MemoryIndex):
             await super().put(record)
         return found
 
-    async def begin(self, record: Record, *, retry: int, patience: float) -> Record | None:
-        while (found := await super().begin(record, retry=retry, patience=patience)) is not None:
+    async def begin(self, record: Record, *, retry: int, patience: float, waited: float = 0.0) -> Record | None:
+        while (found := await super().begin(record, retry=retry, patience=patience, waited=waited)) is not None:
             known = await self.looked_up(found)
             if known is not None:
                 return known

@@ -8,9 +8,14 @@ from dataclasses import dataclass, field, replace
 
 from app.runs.protocol import (
     DOCUMENT_BYTES,
+    FIRST_SECONDS,
+    FIRST_SHARE,
     FREE_SECONDS,
+    HELD_SECONDS,
     KEPT_SECONDS,
+    LEAST_SECONDS,
     REPEAT_SECONDS,
+    Doubtful,
     Record,
     Reused,
     State,
@@ -67,10 +72,12 @@ class MemoryIndex:
     async def start(self) -> object:
         return None
 
-    async def begin(self, record: Record, *, retry: int, patience: float) -> Record | None:
+    async def begin(self, record: Record, *, retry: int, patience: float, waited: float = 0.0) -> Record | None:
         self._expire()
         found = self._keyed(record) if record.key else self._repeated(record, retry=retry)
         if found is None:
+            if not record.key and len(self._book.alive) > 1 and (doubt := self._doubt(record) - waited) > 0:
+                raise Doubtful(doubt)
             self._write(record)
             return None
         self._label(record, found.id)
@@ -169,6 +176,20 @@ class MemoryIndex:
             elif self._book.claims[run.id].retry < retry:
                 held = held or run
         return (undelivered if retry else None) or held or failed
+
+    def _doubt(self, record: Record) -> float:
+        """How long it may take until this index hears that the caller of an equal run has left."""
+        return max((self._unheard(run) for run in self._twins(record, retry=True)), default=0.0)
+
+    def _unheard(self, run: Record) -> float:
+        """Of this gateway's own callers each hang-up is known at once."""
+        claim = self._book.claims.get(run.id)
+        if claim is not None and self._claimed(run.id, ""):
+            return 0.0 if claim.owner == self.instance else HELD_SECONDS
+        if run.owner == self.instance or run.state is not State.RUNNING:
+            return 0.0
+        seconds = min(FIRST_SECONDS, (self._clock.time() - run.started) * FIRST_SHARE)
+        return seconds if seconds >= LEAST_SECONDS else 0.0
 
     def _twins(self, record: Record, *, retry: bool) -> Iterator[Record]:
         """Runs of the same request that it may get; most are somebody's who waits for them."""

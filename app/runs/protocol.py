@@ -17,6 +17,12 @@ FREE_SECONDS: Final = 60.0
 DOCUMENT_BYTES: Final = 2**30
 BEAT_SECONDS: Final = 3.0
 LEASE_SECONDS: Final = 12.0
+# How long another gateway may take to tell of a hang-up: of a run that a repeat holds, whose first caller did leave;
+# and of any other, for which an equal request waits a hundredth of the time that it has run at most.
+HELD_SECONDS: Final = 0.2
+FIRST_SECONDS: Final = 0.05
+FIRST_SHARE: Final = 0.01
+LEAST_SECONDS: Final = 0.005  # a shorter wait would tell nothing
 
 
 class State(StrEnum):
@@ -57,6 +63,14 @@ class Reused(Exception):
     """The Idempotency-Key came before with another request."""
 
 
+class Doubtful(Exception):
+    """The request repeats a run if that one's caller, at another gateway, has left; `seconds` until that is known."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(seconds)
+
+
 class IndexLost(Exception):
     """The index's server did not answer; nothing is known of what it did."""
 
@@ -73,7 +87,7 @@ class Index(Protocol):
     async def start(self) -> object:
         """Learn what was left before."""
 
-    async def begin(self, record: Record, *, retry: int, patience: float) -> Record | None:
+    async def begin(self, record: Record, *, retry: int, patience: float, waited: float = 0.0) -> Record | None:
         """The run that this request repeats, or None: then the request is a first, and its record is written.
 
         With a key: the run of that key, unless it failed for free. Without: of the same request within ten minutes
@@ -81,7 +95,8 @@ class Index(Protocol):
         is there, or which an earlier retry holds: that one's caller left, though nobody may have heard of it yet;
         then one that failed and may have been billed. What is joined without a key is claimed for `patience` seconds
         and for as long as this gateway lives, so that each first has one retry chain; failures are not claimed.
-        Raises Reused.
+        Raises Reused; Doubtful when it would be a first, though the caller of an equal run may have left without
+        this index having heard of it, for which it has `waited` so many seconds.
         """
 
     async def put(self, record: Record) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from app.runs.protocol import (
     KEPT_SECONDS,
     LEASE_SECONDS,
     REPEAT_SECONDS,
+    Doubtful,
     IndexLost,
     Record,
     Reused,
@@ -49,11 +50,13 @@ class RedisIndex:
     async def start(self) -> object:
         return await self.beat()
 
-    async def begin(self, record: Record, *, retry: int, patience: float) -> Record | None:
+    async def begin(self, record: Record, *, retry: int, patience: float, waited: float = 0.0) -> Record | None:
         until = _milliseconds(self._clock.time() + patience)
-        reply = await self._run("begin", *_written(record)[:BEGUN], retry, until)
+        reply = await self._run("begin", *_written(record)[:BEGUN], retry, until, _milliseconds(waited))
         if reply[0] == "reused":
             raise Reused
+        if reply[0] == "doubt":
+            raise Doubtful(int(reply[1]) / 1000)
         return _read(reply[1]) if reply[0] == "found" else None
 
     async def put(self, record: Record) -> tuple[str, ...]:

@@ -92,14 +92,18 @@ def _wake(sleeper: asyncio.Future[bool], left: bool) -> None:
 
 @dataclass(slots=True, eq=False)
 class Seat:
-    """A caller's place at a run, from joining to leaving. `replayed`: the outcome was there before it."""
+    """A caller's place at a run, from joining to leaving. `replayed`: the outcome was there before it.
+
+    `books`: what the index is told of a caller that left without its answer.
+    """
 
     run: Run
     asker: str
     repeat: bool
     replayed: bool
-    leaving: Callable[[Seat, bool], None]
+    leaving: Callable[[Seat, bool], asyncio.Task[None] | None]
     left: bool = False
+    books: asyncio.Task[None] | None = None
 
     async def outcome(self, seconds: float, gone: Gone) -> Kept | None:
         """The run's answer; None when the caller hung up first. Raises its error, or TimeoutError after `seconds`."""
@@ -128,4 +132,4 @@ class Seat:
         """The caller goes; `delivered` says that it got all of it. Only the first time counts."""
         if not self.left:
             self.left = True
-            self.leaving(self, delivered)
+            self.books = self.leaving(self, delivered)

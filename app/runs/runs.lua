@@ -6,6 +6,8 @@ local KEPT, REPEAT, FREE = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7
 local UNDELIVERED = 1e15 -- added to a time in the order of eviction: undelivered answers go last
 local FIELDS = { 'id', 'caller', 'label', 'fingerprint', 'key', 'started', 'owner', 'state', 'alone', 'delivered',
   'document', 'size', 'failure' }
+-- As in app/runs/protocol.py: how long a hang-up may not have been told (ms), and which part of a run's time that is.
+local HELD, FIRST, LEAST, SHARE = 200, 50, 5, 0.01
 local BEGUN = 8 -- the first fields are written at the beginning; the others are then these
 local LATER = { __index = { alone = '0', delivered = '0', document = '', size = '0', failure = '' } }
 
@@ -93,12 +95,20 @@ local function keyed(asked)
   return found
 end
 
+local function unheard(run) -- of a gateway's own callers each hang-up is known at once
+  if claimed(run, '') then return run.claimer == me and 0 or HELD end
+  if run.owner == me or run.state ~= 'running' then return 0 end
+  local ms = math.min(FIRST, (now - tonumber(run.started)) * SHARE)
+  return ms >= LEAST and ms or 0
+end
+
 local function repeated(asked, retry)
   local oldest = string.format('%.0f', now - REPEAT)
   local same = redis.call('ZRANGEBYSCORE', same_of(asked), oldest, '+inf')
-  if #same == 0 then return nil end
+  if #same == 0 then return nil, 0 end
   redis.call('ZREMRANGEBYSCORE', same_of(asked), '-inf', '(' .. oldest)
   local waiting, held, failed
+  local doubt = 0
   for _, id in ipairs(same) do
     local run = load(id)
     if not run then
@@ -107,14 +117,16 @@ local function repeated(asked, retry)
       if over(run) then
         failed = failed or run
       elseif not claimed(run, asked.id) then
-        if run.alone == '1' then return run end
+        if run.alone == '1' then return run, 0 end
         waiting = waiting or run
-      elseif tonumber(run.retry or 0) < retry then
-        held = held or run
+        doubt = math.max(doubt, unheard(run))
+      else
+        if tonumber(run.retry or 0) < retry then held = held or run end
+        doubt = math.max(doubt, unheard(run))
       end
     end
   end
-  return (retry > 0 and waiting) or held or failed
+  return (retry > 0 and waiting) or held or failed, doubt
 end
 
 local function make_room(bound)
@@ -145,12 +157,14 @@ if command == 'begin' then
     redis.call('SET', prefix .. ':gateway:' .. me, 'unheard', 'PX', lease) -- its next beat learns of the loss
   end
   if redis.call('EXISTS', run_of(asked.id)) == 1 then return { 'first' } end -- the reply of the first try was lost
-  local found
+  local found, doubt
   if asked.key ~= '' then
     found = keyed(asked)
     if found and found.fingerprint ~= asked.fingerprint then return { 'reused' } end
   else
-    found = repeated(asked, retry)
+    found, doubt = repeated(asked, retry)
+    doubt = math.ceil(doubt - tonumber(ARGV[18]))
+    if not found and doubt > 0 then return { 'doubt', doubt } end
   end
   if not found then
     write(asked, true, BEGUN)

@@ -13,14 +13,17 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 from typing import Any, Final
 
 from app.answer import Answer
-from app.errors import KeyReused, Overloaded
+from app.errors import Overloaded
+from app.http.receipts import Peer, gone
 from app.kept import Kept, document, read
 from app.runs import failures
-from app.runs.protocol import BEAT_SECONDS, KEPT_SECONDS, Index, IndexLost, Record, Reused, State
+from app.runs.callers import Callers, Place
+from app.runs.protocol import BEAT_SECONDS, KEPT_SECONDS, Index, IndexLost, Record, State
 from app.runs.run import Run, Seat
 from app.store import ImageStore, StoreError
 from providers.core.errors import PinholeError
@@ -47,6 +50,7 @@ class Runs:
         self._trouble = trouble
         self._memory_bytes = memory_bytes
         self._runs: dict[str, Run] = {}
+        self._callers = Callers(index, clock)
         self._weight = 0  # of those that are kept
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.Task[None] | None = None
@@ -62,16 +66,20 @@ class Runs:
         await self._index.start()
         self._beating = asyncio.create_task(self._beat())
 
-    async def enter(self, record: Record, source: Source, *, retry: int, patience: float) -> Seat:
+    async def enter(
+        self, record: Record, source: Source, *, retry: int, patience: float, peer: Peer | None = None
+    ) -> Seat:
         """A place at the run that this request repeats, or at its own. Raises KeyReused."""
-        try:
-            found = await self._index.begin(record, retry=retry, patience=patience)
-        except Reused:
-            raise KeyReused("This Idempotency-Key came before with another request.") from None
+        place = self._callers.enter(record, peer)
+        found = await self._callers.begun(place, record, retry=retry, patience=patience)
         run = self._carried(record, source) if found is None else self._joined(found)
         run.waiting += 1
         over = not run.running if run.own else found is not None and found.state is not State.RUNNING
-        return Seat(run, record.id, repeat=found is not None, replayed=over, leaving=self._leave)
+        leaving = partial(self._leave, place)
+        seat = place.take(Seat(run, record.id, repeat=found is not None, replayed=over, leaving=leaving))
+        if found is None and peer is not None and gone([peer]):
+            seat.leave(delivered=False)  # its next attempt may have been here before it: nothing is begun for it
+        return seat
 
     async def resume(self, record: Record, source: Source) -> Run:
         """Carry on what another process began; its callers come as repeats."""
@@ -86,7 +94,7 @@ class Runs:
         """A place at a run that was found."""
         run = self._joined(record)
         run.waiting += 1
-        return Seat(run, "", repeat=True, replayed=True, leaving=self._leave)
+        return Seat(run, "", repeat=True, replayed=True, leaving=partial(self._leave, None))
 
     async def drain(self, seconds: float) -> None:
         """Wait for what still runs or is being booked, at a stop; what is left is unknown to every repeat."""
@@ -198,8 +206,8 @@ class Runs:
         size = sum(len(piece) for piece in pieces) if name else 0
         run.record = replace(run.record, state=State.ANSWERED, document=name, size=size)
         alone = self._ending or not run.waiting
-        for gone in await self._index.put(replace(run.record, alone=alone, delivered=run.delivered)):
-            await self._store.drop(gone)
+        for old in await self._index.put(replace(run.record, alone=alone, delivered=run.delivered)):
+            await self._store.drop(old)
 
     async def _follow(self, run: Run) -> None:
         """The outcome of a run that another gateway makes, asked for again and again; or of one that is over."""
@@ -230,25 +238,30 @@ class Runs:
             self._trouble("store", error)
             raise failures.unknown() from error
 
-    def _leave(self, seat: Seat, delivered: bool) -> None:
-        run = seat.run
+    def _leave(self, place: Place | None, seat: Seat, delivered: bool) -> asyncio.Task[None] | None:
+        run, books = seat.run, None
         run.waiting -= 1
         run.delivered = run.delivered or delivered
         run.moved.set()
         if seat.repeat or not run.own or not delivered or run.record.state is State.ANSWERED:
-            self._spawn(self._left(seat, delivered))
+            books = self._spawn(self._left(seat, delivered))
+        if place is not None and books is not None:
+            books.add_done_callback(lambda _: self._callers.leave(place))
+        elif place is not None:
+            self._callers.leave(place)
+        return None if delivered else books
 
     async def _left(self, seat: Seat, delivered: bool) -> None:
         run, name = seat.run, seat.run.record.id
         if not run.own and run.running and not run.waiting and run.task:
             run.task.cancel()
+        if run.own and not run.waiting and not run.delivered:
+            run.alone = True
+            await self._index.alone(name)
         if seat.repeat and seat.asker:
             await self._index.release(name, seat.asker)
         if delivered and (seat.repeat or run.record.state is State.ANSWERED):
             await self._index.delivered(name)
-        elif run.own and not run.waiting and not run.delivered:
-            run.alone = True
-            await self._index.alone(name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """What a drain waits for: runs, and books that are kept while the caller is already served."""

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 import uvicorn
 
-from app.http.receipts import Receipts, expected, left
+from app.http.receipts import Receipts, expected, gone, peer
 from app.http.server import Protocol
 from tests.gateway import running
 from tests.upstreams.openai import OpenAIStandIn
@@ -43,7 +43,9 @@ class Server:
         if not body:  # the loop stands still meanwhile
             self.entered.set()
             self.let.wait(20)
-            self.verdicts.append(left(scope))
+            caller = peer(scope)
+            assert caller is not None
+            self.verdicts.append(bool(gone([caller])))
             return
         while (await receive()).get("more_body"):
             pass

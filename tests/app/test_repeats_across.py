@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,9 @@ from tests.upstreams.openai import OpenAIStandIn
 CREDENTIAL = "sk-upstream"
 BODY = {"model": "gpt-image-2", "size": "1024x1024"}
 LEASE_SECONDS = 30
+TIMES = 10
+# A hundredth of it is how long an equal request on another gateway waits for news of the first one's caller.
+LONG_SECONDS = 5.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,76 @@ def hang_up(process: Process, upstream: OpenAIStandIn, prompt: str, **headers: s
         time.sleep(0.01)
     connection.close()
     time.sleep(0.5)
+
+
+def connect(processes: Sequence[Process]) -> list[socket.socket]:
+    """A connection to each."""
+    return [socket.create_connection(("127.0.0.1", each.port), timeout=30) for each in processes]
+
+
+def send(connection: socket.socket, prompt: str) -> None:
+    """A plain generation."""
+    content = json.dumps({**BODY, "prompt": prompt})
+    head = f"host: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n"
+    connection.sendall(f"POST /v1/images/generations HTTP/1.1\r\n{head}\r\n{content}".encode())
+
+
+def status(connection: socket.socket) -> int:
+    """Of the answer, which is read to its end."""
+    with connection:
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        response.read()
+        return response.status
+
+
+def asked(upstream: OpenAIStandIn, count: int) -> None:
+    """Wait until the upstream has so many calls."""
+    deadline = time.monotonic() + 20
+    while len(upstream.exchanges) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def swap(leaving: Sequence[socket.socket], coming: Sequence[socket.socket], prompts: Sequence[str]) -> None:
+    """Each caller leaves and asks again on another connection within the same millisecond."""
+    for old, new, prompt in zip(leaving, coming, prompts, strict=True):
+        old.close()
+        send(new, prompt)
+        time.sleep(0.02)
+
+
+def test_a_repeat_in_the_millisecond_of_a_hang_up_joins_what_the_caller_left(pair: Pair) -> None:
+    """The caller of the first, or of a repeat that held it, leaves: no other gateway, and not its own, pays anew."""
+    ways = [*itertools.product((pair.one, pair.two), repeat=3)] * TIMES
+    prompts = [f"boat {number}" for number in range(len(ways))]
+    firsts, seconds, thirds = (connect(processes) for processes in zip(*ways, strict=True))
+    pair.upstream.pause()
+    for connection, prompt in zip(firsts, prompts, strict=True):
+        send(connection, prompt)
+    asked(pair.upstream, len(ways))
+    time.sleep(LONG_SECONDS)
+    swap(firsts, seconds, prompts)
+    time.sleep(0.5)
+    swap(seconds, thirds, prompts)
+    time.sleep(0.5)
+    calls = len(pair.upstream.exchanges)
+    pair.upstream.resume()
+
+    assert [status(connection) for connection in thirds] == [200] * len(ways)
+    assert (calls, pair.upstream.paid) == (len(ways), len(ways))
+
+
+def test_equal_requests_whose_callers_stay_are_calls_of_their_own(pair: Pair) -> None:
+    """The same prompt several times at once, for variety: on two gateways each is paid for."""
+    pair.upstream.pause()
+    callers = connect([pair.one, pair.two] * 8)
+    for connection in callers:
+        send(connection, "variety")
+    asked(pair.upstream, len(callers))
+    pair.upstream.resume()
+
+    assert [status(connection) for connection in callers] == [200] * len(callers)
+    assert pair.upstream.paid == len(callers)
 
 
 def test_a_retry_on_another_gateway_joins_the_one_paid_call(pair: Pair) -> None:

@@ -13,7 +13,7 @@ from app.redis import connect
 from app.runs import Index, LedgerIndex, MemoryIndex, Record, State
 from app.runs.guarded import GuardedIndex
 from app.runs.memory import Book
-from app.runs.protocol import KEPT_SECONDS, REPEAT_SECONDS, Reused
+from app.runs.protocol import KEPT_SECONDS, REPEAT_SECONDS, Doubtful, Reused
 from app.runs.redis import RedisIndex
 from tests.app.test_ledger import entry
 from tests.clock import StillClock
@@ -75,10 +75,19 @@ def first(clock: StillClock) -> Callable[..., Record]:
     return make
 
 
-async def begin(index: Index, record: Record, *, retry: int = 0) -> str | None:
+async def begin(index: Index, record: Record, *, retry: int = 0, waited: float = 1.0) -> str | None:
     """The id of what a request repeats."""
-    found = await index.begin(replace(record, owner=index.instance), retry=retry, patience=60)
+    found = await index.begin(replace(record, owner=index.instance), retry=retry, patience=60, waited=waited)
     return found.id if found else None
+
+
+async def doubt(index: Index, record: Record, *, retry: int = 0, waited: float = 0.0) -> float:
+    """How long a request has to wait for news of a hang-up; it is decided when it is none."""
+    try:
+        await begin(index, record, retry=retry, waited=waited)
+    except Doubtful as found:
+        return found.seconds
+    return 0.0
 
 
 Pair = tuple[Index, Index]
@@ -143,6 +152,45 @@ async def test_a_claim_ends_with_its_gateway_and_with_its_time(pair: Pair, first
 
     assert not await one.claimed("a")
     assert await begin(one, first("r3")) == "a"
+
+
+async def test_what_a_repeat_of_another_gateway_holds_is_asked_for_again(pair: Pair, first: Make) -> None:
+    """Its caller may have left a moment ago: its gateway has a fifth of a second to say so."""
+    one, two = pair
+    await begin(one, first("a"))
+    await one.alone("a")
+    await begin(two, first("b"))
+    doubts = [await doubt(one, first("c")), await doubt(one, first("c"), retry=0, waited=0.15)]
+    at_home = await doubt(two, first("d"))
+    await two.forget("d")
+    await two.release("a", "b")
+
+    assert doubts == [0.2, pytest.approx(0.05)]
+    assert at_home == 0
+    assert await begin(one, first("c"), waited=0) == "a"
+    assert await doubt(two, first("e")) == 0.2
+    assert await begin(two, first("e"), waited=0.2) is None
+
+
+async def test_a_run_of_another_gateway_is_asked_for_again_when_it_has_gone_on_for_long(
+    pair: Pair, first: Make, clock: StillClock
+) -> None:
+    """A hundredth of its time, at most 50 ms; not of a young one, of one's own, or for a retry, which gets it."""
+    one, two = pair
+    await begin(one, first("a"))
+    found = []
+    for seconds in (0.4, 0.6, 1, 100):
+        clock.at += seconds
+        found.append(await doubt(two, first(f"at {seconds}")))
+        await two.forget(f"at {seconds}")
+    mine = await doubt(one, first("b"))
+    await one.forget("b")
+    await one.put(replace(first("billed", wish="q"), state=State.BILLED))
+    decided = await doubt(two, first("c"), retry=1)
+
+    assert found == [0, pytest.approx(0.01), pytest.approx(0.02), 0.05]
+    assert (mine, decided) == (0, 0)
+    assert await one.claimed("a")
 
 
 async def test_a_run_whose_gateway_died_is_unknown(pair: Pair, first: Make) -> None:

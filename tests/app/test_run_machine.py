@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from app.auth import ANONYMOUS
 from app.config import Config
 from app.delivery import Delivered
 from app.errors import KeyReused
+from app.http.receipts import GONE
 from app.ledger import Entry, MemoryLedger
 from app.ledger import State as Row
 from app.redis import connect
@@ -56,6 +58,7 @@ REPEAT_SECONDS: Final = 600
 KEPT_SECONDS: Final = 3600
 PATIENCE: Final = 60
 SETTLED_WITHIN: Final = 10.0
+SHORTEST_LOOK: Final = 0.1  # of a follower at its run; a doubt's first pause is shorter
 RUNNING, ANSWERED, BILLED, FREE, UNKNOWN = "running", "answered", "billed", "free", "unknown"
 OVER: Final = {BILLED, UNKNOWN}
 T = TypeVar("T")
@@ -90,10 +93,14 @@ def untroubled(part: str, error: BaseException) -> None:
 
 
 class Time:
-    """Passes when the machine says so; whoever sleeps is woken soon, to look again."""
+    """Passes when the machine says so; whoever sleeps is woken soon, to look again.
+
+    Who waits for news of a hang-up waits until the machine has told it: `doubt` is set then.
+    """
 
     def __init__(self) -> None:
         self.at = 1_800_000_000.0
+        self.doubt: asyncio.Event | None = None
 
     def now(self) -> float:
         return self.at
@@ -102,7 +109,11 @@ class Time:
         return self.at
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0.001)
+        if seconds >= SHORTEST_LOOK:
+            await asyncio.sleep(0.001)
+            return
+        self.doubt = asyncio.Event()
+        await self.doubt.wait()
 
 
 class Shelf:
@@ -163,13 +174,38 @@ class Call:
     visits: list[Visit] = field(default_factory=list)
 
 
+class Caller:
+    """A caller's connection, with both ends."""
+
+    events = GONE
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.gone = False
+
+    @property
+    def number(self) -> int:
+        return self.ours.fileno()
+
+    def hang_up(self) -> None:
+        """The kernel knows, and nobody asks it."""
+        self.gone = True
+        self.theirs.close()
+
+    def close(self) -> None:
+        """Both ends."""
+        self.ours.close()
+        self.theirs.close()
+
+
 @dataclass(eq=False)
 class Visit:
-    """A caller that waits."""
+    """A caller that waits, or has left unheard."""
 
     seat: Seat
     asker: str
     gateway: Gateway
+    caller: Caller
 
 
 class RunMachine(RuleBasedStateMachine):
@@ -184,6 +220,7 @@ class RunMachine(RuleBasedStateMachine):
         self.ledger = MemoryLedger()
         self.gateways: list[Gateway] = []
         self.calls: list[Call] = []
+        self.callers: list[Caller] = []
         self.asked = 0
 
     def index(self, name: str) -> Index:
@@ -221,7 +258,12 @@ class RunMachine(RuleBasedStateMachine):
         self.clock.at += 1
         self.asked += 1
         name = f"run{self.asked:05}"
+        doubtful = False
+        if not key:
+            self._is_heard(gateway, caller, wish)
         expected = self._expected(caller, wish, key, retry=retry)
+        if expected is None and not key:
+            doubtful = any(self._doubtful(call, gateway) for call in self._open(caller, wish))
         record = Record(
             id=name,
             caller=caller,
@@ -232,13 +274,19 @@ class RunMachine(RuleBasedStateMachine):
             owner=gateway.index.instance,
         )
         new = Call(name, caller, wish, key, gateway, self.clock.at)
-        source = partial(self._made, new)
+        peer, entered = Caller(), partial(self._made, new)
+        self.callers.append(peer)
         try:
-            seat = gateway.run(gateway.runs.enter(record, source, retry=retry, patience=PATIENCE))
+            seat, doubted = self._entered(
+                gateway, gateway.runs.enter(record, entered, retry=retry, patience=PATIENCE, peer=peer)
+            )
         except KeyReused:
             assert expected == "reused"
             return
         assert expected != "reused"
+        assert doubted == doubtful
+        if doubtful:
+            expected = self._expected(caller, wish, key, retry=retry)
         if expected is None:
             assert (seat.repeat, seat.run.record.id) == (False, name)
             self.calls.append(new)
@@ -246,7 +294,7 @@ class RunMachine(RuleBasedStateMachine):
             assert isinstance(expected, Call)
             assert (seat.repeat, seat.run.record.id) == (True, expected.name)
         call = expected if isinstance(expected, Call) else new
-        visit = Visit(seat, name, gateway)
+        visit = Visit(seat, name, gateway, peer)
         call.visits.append(visit)
         if isinstance(expected, Call) and not key and call.state not in OVER:
             call.claim = (name, gateway, self.clock.at + PATIENCE, retry)
@@ -261,7 +309,16 @@ class RunMachine(RuleBasedStateMachine):
             if found is None or found.state == FREE:
                 return None
             return found if found.wish == wish else "reused"
-        mine = [
+        mine = self._open(caller, wish)
+        open_ = [call for call in mine if call.state not in OVER and not self._claimed(call)]
+        undelivered = [call for call in open_ if call.alone]
+        held = [c for c in mine if c.state not in OVER and self._claimed(c) and c.claim and c.claim[3] < retry]
+        failed = [call for call in mine if call.state in OVER]
+        return next(iter([*undelivered, *(open_ if retry else ()), *held, *failed]), None)
+
+    def _open(self, caller: str, wish: str) -> list[Call]:
+        """The calls of equal requests whose outcome nobody got."""
+        return [
             call
             for call in self.calls
             if (call.caller, call.wish, call.key) == (caller, wish, "")
@@ -269,11 +326,43 @@ class RunMachine(RuleBasedStateMachine):
             and call.state != FREE
             and not call.got
         ]
-        open_ = [call for call in mine if call.state not in OVER and not self._claimed(call)]
-        undelivered = [call for call in open_ if call.alone]
-        held = [c for c in mine if c.state not in OVER and self._claimed(c) and c.claim and c.claim[3] < retry]
-        failed = [call for call in mine if call.state in OVER]
-        return next(iter([*undelivered, *(open_ if retry else ()), *held, *failed]), None)
+
+    def _doubtful(self, call: Call, gateway: Gateway) -> bool:
+        """Whether its caller may have left without this gateway's index knowing."""
+        if call.state in OVER:
+            return False
+        if call.claim is not None and self._claimed(call):
+            return call.claim[1] is not gateway
+        return call.gateway is not gateway and call.state == RUNNING
+
+    def _entered(self, gateway: Gateway, entering: Coroutine[Any, Any, Seat]) -> tuple[Seat, bool]:
+        """A place, and whether there was a doubt: then the others hear meanwhile who left there."""
+        task, doubted = gateway.loop.create_task(entering), False
+        while not task.done():
+            gateway.run(asyncio.sleep(0))
+            if self.clock.doubt is not None:
+                self._hear(lambda _, visit: visit.gateway is not gateway)
+                self.clock.doubt.set()
+                doubted, self.clock.doubt = True, None
+        return task.result(), doubted
+
+    def _hear(self, which: Callable[[Call, Visit], bool]) -> None:
+        """Gateways hear of callers that left; the index knows it when they have said so."""
+        for call in self.calls:
+            for visit in [visit for visit in call.visits if visit.caller.gone and which(call, visit)]:
+                self._leaves(call, visit, delivered=False)
+                if visit.seat.books is not None:
+                    visit.gateway.run(self._kept(visit.seat.books))
+
+    def _is_heard(self, gateway: Gateway, caller: str, wish: str) -> None:
+        """A gateway asks the kernel before it decides: nobody has to tell it of its own callers."""
+        for call in self.calls:
+            for visit in [visit for visit in call.visits if visit.caller.gone and visit.gateway is gateway]:
+                if (call.caller, call.wish) == (caller, wish):
+                    self._left(call, visit, delivered=False)
+
+    async def _kept(self, books: asyncio.Task[None]) -> None:
+        await books
 
     def _claimed(self, call: Call) -> bool:
         return call.claim is not None and call.claim[1] in self.gateways and call.claim[2] > self.clock.at
@@ -331,13 +420,16 @@ class RunMachine(RuleBasedStateMachine):
         except PinholeError as error:
             got = failures.billed(error)
         assert got == (call.name.encode() if state == ANSWERED else state in OVER)
-        self._leaves(call, visit, delivered=takes and state == ANSWERED)
+        self._leaves(call, visit, delivered=takes and state == ANSWERED and not visit.caller.gone)
 
     def _leaves(self, call: Call, visit: Visit, *, delivered: bool) -> None:
         async def leave() -> None:
             visit.seat.leave(delivered=delivered)
 
         visit.gateway.run(leave())
+        self._left(call, visit, delivered=delivered)
+
+    def _left(self, call: Call, visit: Visit, *, delivered: bool) -> None:
         call.visits.remove(visit)
         call.got = call.got or delivered
         if call.claim is not None and call.claim[0] == visit.asker:
@@ -352,6 +444,23 @@ class RunMachine(RuleBasedStateMachine):
         """A caller hangs up, or its deadline comes first: the call goes on without it."""
         call = data.draw(st.sampled_from([call for call in self.calls if call.visits]))
         self._leaves(call, data.draw(st.sampled_from(call.visits)), delivered=False)
+        self._settle()
+
+    @precondition(lambda self: any(call.visits for call in self.calls))
+    @rule(data=st.data(), at=st.sampled_from([None, 0, 1]))
+    def vanishes(self, data: st.DataObject, at: int | None) -> None:
+        """A caller hangs up and may ask again at once: its gateway has not read that yet, only the kernel knows."""
+        call = data.draw(st.sampled_from([call for call in self.calls if call.visits]))
+        visit = data.draw(st.sampled_from(call.visits))
+        if not visit.caller.gone:
+            visit.caller.hang_up()
+        if at is not None:
+            self.ask(at=at, caller=call.caller, wish=call.wish, key="", retry=0, takes=False)
+
+    @rule()
+    def hear(self) -> None:
+        """Every gateway reads what has come."""
+        self._hear(lambda *_: True)
         self._settle()
 
     @rule(at=st.integers(0, 1))
@@ -423,6 +532,8 @@ class RunMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for gateway in self.gateways:
             gateway.end()
+        for caller in self.callers:
+            caller.close()
 
 
 class OnMemory(RunMachine):
