@@ -98,6 +98,7 @@ def serve() -> None:
         server_header=False,
         proxy_headers=False,
         http=Protocol,
+        ws="none",
         timeout_graceful_shutdown=int(config.server.drain_seconds),
     )
     server = Server(serving, app.state.draining.begin)

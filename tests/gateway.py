@@ -123,7 +123,7 @@ def running(
         )
         asyncio.run(_prepared(database))
         app = create_app(settings, parsed, chosen=seams, telemetry=telemetry)
-        serving = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", http=Protocol)
+        serving = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", http=Protocol, ws="none")
         server = uvicorn.Server(serving)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()

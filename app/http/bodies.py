@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -79,6 +80,13 @@ class Whole:
 def media_type(headers: Mapping[str, str]) -> str:
     """The declared type of the body, without parameters."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def plain(headers: Mapping[str, str]) -> None:
+    """What is compressed is not read. Raises UnsupportedMediaType."""
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        raise UnsupportedMediaType(f"The body must be sent without Content-Encoding; {coding[:40]} was sent.")
 
 
 def declared(request: Arriving, limit: int) -> int:
@@ -162,7 +170,12 @@ async def read_json(request: Arriving, limit: int, pace: Pace = PACE, *, also: s
         given = given or "no content type"
         wanted = f"{JSON_TYPE} or {also}" if also else JSON_TYPE
         raise UnsupportedMediaType(f"The body must be {wanted}; {given[:100]} was sent.")
+    plain(request.headers)
     received = await _received(request, limit, pace, room)
+    if not received:
+        raise BadInput("The body is empty; a JSON object is needed.", code="invalid_json")
+    if received[:3] == codecs.BOM_UTF8:
+        raise BadInput("The body is not valid JSON: it begins with a byte order mark.", code="invalid_json")
     try:
         document = lift(received)
         if _HALF.search(received):
@@ -204,7 +217,8 @@ def _texts(node: Any) -> Iterator[str]:
 
 
 async def read_form(request: Arriving, limit: int, pace: Pace = PACE, *, room: Room = MEMORY) -> Upload:
-    """A multipart body. Raises BadInput, InvalidRequest, PayloadTooLarge, RequestTimeout."""
+    """A multipart body. Raises BadInput, InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType."""
+    plain(request.headers)
     _, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if not boundary:

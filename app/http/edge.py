@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import errors
 from app.answer import limits
 from app.http.arrival import Arrival, gone, lent, named
+from app.http.lost import allowed, nothing_at
 from app.http.receipts import peer
 from app.telemetry import REQUEST_ID, Telemetry
 from providers.core.errors import PermissionDenied, PinholeError, UpstreamFailure
@@ -126,11 +127,11 @@ def install(app: FastAPI, telemetry: Telemetry) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.NOT_FOUND:
-            return respond(errors.NotFound(f"Nothing lives at {request.url.path[:200]}; /docs tells what there is."))
+            return respond(errors.NotFound(nothing_at(request.url.path)))
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = (error.headers or {}).get("Allow", "")
-            answer = respond(errors.MethodNotAllowed(f"{request.method} is not allowed here; use {allowed}."))
-            answer.headers["allow"] = allowed
+            methods = allowed(app.router.routes, request.scope)
+            answer = respond(errors.MethodNotAllowed(f"{request.method} is not allowed here; use {methods}."))
+            answer.headers["allow"] = methods
             return answer
         return respond(errors.BadInput(str(error.detail)))
 

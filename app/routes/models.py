@@ -9,6 +9,8 @@ from fastapi import APIRouter, Request
 
 from app.commands import catalog
 from app.configured import Current
+from app.errors import NotFound
+from app.http.lost import nothing_at
 from app.routes import describe
 from providers.core.errors import ModelNotFound
 from providers.kit.clock import Clock
@@ -42,6 +44,8 @@ class Models:
         """One model by id, `provider/id` or alias; ids may hold slashes, raw or encoded."""
         configured = self.current.value
         caller = await configured.keyring.caller(request.headers, self.clock.time())
+        if not model.strip("/"):
+            raise NotFound(nothing_at(request.url.path))
         spec = configured.registry.spec(model)
         if spec is None or not caller.may_call(spec.id):
             raise ModelNotFound(f"The model '{model[:100]}' does not exist.", param="model")

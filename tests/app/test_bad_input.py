@@ -20,7 +20,8 @@ INVALID = "invalid_request_error"
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("", "Expecting value"),
+        ("", "The body is empty"),
+        (b"\xef\xbb\xbf{}", "byte order mark"),
         ("{", "Expecting property name"),
         ('{"prompt": "a",}', "JSON"),
         ('{"prompt": "a", "prompt": "b"}', "same key twice"),
