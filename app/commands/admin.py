@@ -112,7 +112,7 @@ def usage(
     rows = [[group_by, *SUMS], *([row[group_by] or "-", *(row[n] for n in SUMS)] for row in answer["data"])]
     rows.append(["total", *(answer["total"][name] for name in SUMS)])
     for row in rows:
-        cells = [str(cell) for cell in row]
+        cells = ["unknown" if cell is None else str(cell) for cell in row]
         typer.echo(
             cells[0].ljust(widths[0]) + " ".join(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))
         )

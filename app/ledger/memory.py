@@ -93,7 +93,7 @@ def past_of(entry: Entry, document: str | None, handed: bool) -> Past:
 
 
 def _empty(group: str) -> dict[str, Any]:
-    return {"group": group, "requests": 0, "images": 0, "megapixels": 0.0, "cost": 0, "failed": 0, "unknown": 0}
+    return {"group": group, "requests": 0, "images": 0, "megapixels": 0.0, "cost": None, "failed": 0, "unknown": 0}
 
 
 def _count(row: dict[str, Any], entry: Entry) -> None:
@@ -101,6 +101,7 @@ def _count(row: dict[str, Any], entry: Entry) -> None:
         row["requests"] += 1
         row["images"] += entry.images_delivered
         row["megapixels"] += entry.megapixels
-        row["cost"] += entry.cost or 0
+        if entry.cost is not None:
+            row["cost"] = (row["cost"] or 0) + entry.cost
     elif entry.state in {State.FAILED, State.UNKNOWN}:
         row[entry.state.value] += 1

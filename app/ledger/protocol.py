@@ -143,7 +143,7 @@ class Ledger(Entries, Protocol):
         """Micro-dollars since a Unix time of rows with these values: what was settled, is reserved, or is unknown."""
 
     async def usage(self, since: float, until: float, group_by: str) -> list[dict[str, Any]]:
-        """Sums of rows between two Unix times, by a column."""
+        """Sums of rows between two Unix times, by a column; a cost of None is known of nothing that was delivered."""
 
     async def close(self) -> None:
         """Write what is left and let go."""

@@ -63,7 +63,10 @@ async def spent(engine: AsyncEngine, columns: Mapping[str, str], since: float) -
 
 
 async def usage(engine: AsyncEngine, since: float, until: float, group_by: str) -> list[dict[str, Any]]:
-    """Sums by group; `requests` and `images` count what was delivered, failed and unknown stand apart."""
+    """Sums by group; `requests` and `images` count what was delivered, failed and unknown stand apart.
+
+    `cost` is None where the price of nothing that was delivered is known.
+    """
     delivered = requests.c.state == State.DELIVERED.value
     group = requests.c[group_by]
     query = (
@@ -72,7 +75,7 @@ async def usage(engine: AsyncEngine, since: float, until: float, group_by: str) 
             func.sum(case((delivered, 1), else_=0)).label("requests"),
             func.sum(case((delivered, requests.c.images_delivered), else_=0)).label("images"),
             func.sum(case((delivered, requests.c.megapixels), else_=0.0)).label("megapixels"),
-            func.sum(case((delivered, func.coalesce(requests.c.cost, 0)), else_=0)).label("cost"),
+            func.sum(case((delivered, requests.c.cost))).label("cost"),
             func.sum((requests.c.state == State.FAILED.value).cast(Integer)).label("failed"),
             func.sum((requests.c.state == State.UNKNOWN.value).cast(Integer)).label("unknown"),
         )

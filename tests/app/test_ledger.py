@@ -98,6 +98,30 @@ async def test_delivered_failed_and_unknown_stand_apart(ledger: Ledger) -> None:
     assert row["cost_usd"] == pytest.approx(0.002)
 
 
+async def test_an_unknown_price_is_never_nothing(ledger: Ledger) -> None:
+    """A group's cost is None where nothing delivered in it has a price, and 0 where nothing was delivered."""
+    for name, state, cost in (
+        ("dear", State.DELIVERED, 2_000_000),
+        ("dark", State.DELIVERED, None),
+        ("mixed", State.DELIVERED, None),
+        ("mixed", State.DELIVERED, 500_000),
+        ("nothing", State.FAILED, None),
+        ("free", State.DELIVERED, 0),
+    ):
+        opened = entry(f"{name}-{cost}", caller=name)
+        await ledger.open(opened)
+        await ledger.settle(replace(opened, state=state, images_delivered=1, cost=cost))
+    found = await rows(ledger)
+    whole = await usage(ledger, CLOCK.time())
+    empty = await usage(ledger, CLOCK.time(), until="2001-01-01", since="2000-01-01")
+
+    costs = {name: row["cost_usd"] for name, row in found.items()}
+    assert costs == {"dear": 2.0, "dark": None, "mixed": 0.5, "nothing": 0.0, "free": 0.0}
+    assert whole["total"]["cost_usd"] == 2.5
+    assert empty["total"]["cost_usd"] == 0.0
+    assert "\r\ndark,1,1,0.0,,0,0\r\n" in as_csv(whole, "key")
+
+
 async def test_groups_are_what_was_asked_for(ledger: Ledger) -> None:
     """Usage groups by key, model, provider or end user."""
     for name, caller in (("1", "a"), ("2", "b"), ("3", "b")):
@@ -364,11 +388,20 @@ async def test_sums_are_the_same_however_they_are_grouped(ledger: Ledger) -> Non
     assert totals[0]["megapixels"] == 0.002
 
 
-def test_csv_never_carries_a_formula() -> None:
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff20"])
+def test_csv_never_carries_a_formula(sign: str) -> None:
     """A name that a spreadsheet would run is quoted."""
-    row = {"key": "=cmd()", "requests": 1, "images": 1, "megapixels": 1.0, "cost_usd": 0.1, "failed": 0, "unknown": 0}
+    row = {
+        "key": f"{sign}cmd()",
+        "requests": 1,
+        "images": 1,
+        "megapixels": 1.0,
+        "cost_usd": 0.1,
+        "failed": 0,
+        "unknown": 0,
+    }
 
-    assert "'=cmd()" in as_csv({"data": [row]}, "key")
+    assert f"'{sign}cmd()" in as_csv({"data": [row]}, "key")
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

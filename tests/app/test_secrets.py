@@ -215,6 +215,8 @@ def drive(process: Process) -> None:
     for command in (("check",), ("models",), ("usage",), ("keys", "list")):
         process.run(*command)
     break_the_ledger(process)
+    for file in (process.folder / "data" / "settlements").iterdir():  # gone after a clean stop
+        process.sinks.add("file data/settlements", file.read_bytes())
 
 
 def deliver(process: Process) -> None:
@@ -340,6 +342,7 @@ def test_the_search_would_find_what_is_there(searched: Sinks) -> None:
     assert "unhandled" in texts["output of pinhole serve"]
     assert "pinhole_requests_total" in texts["GET /metrics"]
     assert "gpt-image-2" in texts["file data/pinhole.db"] + texts.get("file data/pinhole.db-wal", "")
+    assert "gpt-image-2" in texts["file data/settlements"]
     assert "upstream_auth_error" in texts["error bodies"]
     assert "***" in texts["output of pinhole check"]
     assert {f"Bearer {ENGINE}", f"Basic {BASIC}"} <= searched.shown
