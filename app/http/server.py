@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -19,6 +18,7 @@ from app.http.arrival import HANG_UP, LEND
 from app.http.cycle import Cycle
 from app.http.edge import label
 from app.http.intake import Intake
+from app.http.parser import Parser, body_parser, framing
 from app.http.receipts import EXTENSION, Receipts
 from providers.core.http import Buffer
 
@@ -94,6 +94,7 @@ class Protocol(HttpToolsProtocol):
         self._deaf = False
         self._headed = self._came = 0
         super().connection_made(cast("asyncio.Transport", corked))
+        self.parser = Parser(self)
         transport.set_protocol(Intake(self))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -144,8 +145,7 @@ class Protocol(HttpToolsProtocol):
     def body_ended(self) -> None:
         """As app.http.intake has it. The parser still waits for the body: another one reads what follows."""
         self._deaf = not self.cycle.keep_alive
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser = Parser(self)
         self.on_message_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
             self._unset_keepalive_if_required()
@@ -171,10 +171,21 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._came += len(body)
-        if not (self.parser.should_upgrade() and self._should_upgrade()):
-            self._add(body)
+        self._add(body)
+
+    def declined(self, rest: bytes) -> None:
+        """As app.http.parser has it. A body is read, and nothing behind it on this connection."""
+        if self.cycle.more_body:
+            self.cycle.keep_alive = False
+            self.parser = body_parser(self.headers, self.on_body, self.on_message_complete)
+        else:
+            self.parser = Parser(self)
+        if rest:
+            self.parser.feed_data(rest)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade() and framing(self.headers):
+            return  # it is not: the parser passes its body over
         super().on_message_complete()
         if self.cycle is not None:
             self.cycle.ended()
@@ -205,6 +216,10 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._left.add(tell)
         return lambda: self._left.discard(tell)
+
+    def _should_upgrade(self) -> bool:
+        """No other protocol is spoken here."""
+        return False
 
     def _add(self, piece: bytes) -> None:
         if not self.cycle.response_complete and self.cycle.add(piece) > HIGH_WATER_LIMIT:
