@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from app.config import parse
+
 ROOT = Path(__file__).parent.parent
 MODULES = sorted([*ROOT.glob("app/**/*.py"), *ROOT.glob("providers/**/*.py")])
 LOCKS = sorted([*ROOT.glob("requirements*.lock"), *ROOT.glob("tests/compat/*.lock")])
@@ -192,6 +194,20 @@ def test_compose_keeps_redis_to_itself() -> None:
     redis = compose()["services"]["redis"]
     assert "ports" not in redis
     assert re.search(r"^maxmemory-policy noeviction$", (ROOT / "deploy" / "redis.conf").read_text(), re.MULTILINE)
+
+
+def test_kubernetes_waits_longer_than_the_drain() -> None:
+    """Its probes are the gateway's, its config file can be read, and its grace is above all that a stop waits for."""
+    documents = [*yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text())]
+    config, deployment = documents[0], documents[1]
+    pod = deployment["spec"]["template"]["spec"]
+    (gateway,) = pod["containers"]
+    pause = int(gateway["lifecycle"]["preStop"]["exec"]["command"][1])
+
+    assert pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS + pause
+    assert {gateway[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe")} == {"/readyz"}
+    assert gateway["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert parse(config["data"]["config.yaml"], {}).redis.share * deployment["spec"]["replicas"] <= 1
 
 
 def test_the_image_is_installed_as_make_does() -> None:
