@@ -19,7 +19,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerRule:
-    """Opens at `least` outcomes or more in `seconds` of which `share` failed; each failed probe doubles the rest."""
+    """Opens at `least` outcomes or more in `seconds` of which `share` failed; each failed probe doubles the rest.
+
+    A probe that has not ended after `probe_seconds` lets the next one in; whichever ends first decides.
+    """
 
     seconds: float = 30.0
     least: int = 20
@@ -27,6 +30,7 @@ class BreakerRule:
     open_seconds: float = 10.0
     longest_seconds: float = 60.0
     probe_wait_seconds: float = 1.0
+    probe_seconds: float = 30.0
 
 
 class Breaker:
@@ -38,7 +42,8 @@ class Breaker:
         self._until: float | None = None
         self._seconds = rule.open_seconds
         self._pass = 0
-        self._probing = False
+        self._probes = 0
+        self._next_probe = 0.0
         self.window = Window(clock, rule.seconds)
 
     @property
@@ -51,7 +56,10 @@ class Breaker:
     @property
     def admits(self) -> bool:
         """Whether a request may enter now."""
-        return self._until is None or (self._clock.now() >= self._until and not self._probing)
+        if self._until is None:
+            return True
+        now = self._clock.now()
+        return now >= self._until and (not self._probes or now >= self._next_probe)
 
     @property
     def wait(self) -> float:
@@ -62,7 +70,9 @@ class Breaker:
 
     def enter(self) -> int:
         """A pass for one request."""
-        self._probing = self._until is not None
+        if self._until is not None:
+            self._probes += 1
+            self._next_probe = self._clock.now() + self._rule.probe_seconds
         return self._pass
 
     def leave(self, number: int, well: bool | None) -> State | None:
@@ -73,7 +83,7 @@ class Breaker:
         if number != self._pass:
             return None
         if self._until is not None:
-            self._probing = False
+            self._probes -= 1
             return None if well is None else self._probed(well)
         if well is not None:
             self.window.add(well)
@@ -86,6 +96,7 @@ class Breaker:
 
     def _open(self) -> State:
         self._pass += 1
+        self._probes = 0
         self._until = self._clock.now() + self._seconds
         return State.OPEN
 
@@ -94,6 +105,7 @@ class Breaker:
             self._seconds = min(self._seconds * 2, self._rule.longest_seconds)
             return self._open()
         self._pass += 1
+        self._probes = 0
         self._until = None
         self._seconds = self._rule.open_seconds
         self.window.clear()

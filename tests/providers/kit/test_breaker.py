@@ -63,6 +63,23 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
     assert (found.state, found.window.badly) == (State.CLOSED, 1)
 
 
+def test_a_probe_that_does_not_end_lets_another_in_after_half_a_minute() -> None:
+    """Whichever ends first decides; what the other one comes to says nothing then."""
+    found, clock = breaker()
+    ended(found, *[False] * 20)
+    clock.at += 10
+    slow = found.enter()
+    clock.at += 29
+    assert not found.admits
+    clock.at += 1
+    assert found.admits
+    second = found.enter()
+    assert not found.admits
+    assert found.leave(slow, True) is State.CLOSED
+    assert found.leave(second, False) is None
+    assert (found.state, found.window.badly) == (State.CLOSED, 0)
+
+
 def test_one_probe_at_a_time_decides() -> None:
     """After the rest one request enters; its success closes, its failure opens for twice as long, up to a minute."""
     found, clock = breaker()
@@ -119,7 +136,8 @@ class Machine(RuleBasedStateMachine):
         self.rest = 10.0
         self.age = 0
         self.under_way: list[tuple[int, int]] = []
-        self.probe: tuple[int, int] | None = None
+        self.probes: list[tuple[int, int]] = []
+        self.probed = 0.0
 
     @rule(seconds=st.integers(1, 25))
     def time_passes(self, seconds: int) -> None:
@@ -131,7 +149,8 @@ class Machine(RuleBasedStateMachine):
         entered = (self.breaker.enter(), self.age)
         self.under_way.append(entered)
         if self.until is not None:
-            self.probe = entered
+            self.probes.append(entered)
+            self.probed = self.clock.at
 
     @precondition(lambda self: self.until is None)
     @rule(ends=st.lists(st.booleans(), min_size=5, max_size=15))
@@ -150,9 +169,9 @@ class Machine(RuleBasedStateMachine):
         entered = self.under_way.pop(index)
         self.breaker.leave(entered[0], end)
         if entered[1] != self.age or end is None:
-            self.probe = None if entered is self.probe else self.probe
-        elif entered is self.probe:
-            self.probe, self.age = None, self.age + 1
+            self.probes = [probe for probe in self.probes if probe is not entered]
+        elif any(entered is probe for probe in self.probes):
+            self.probes, self.age = [], self.age + 1
             self.rest = 10.0 if end else min(60.0, self.rest * 2)
             self.until = None if end else self.clock.at + self.rest
             self.outcomes = []
@@ -171,7 +190,7 @@ class Machine(RuleBasedStateMachine):
             assert (self.breaker.state, self.breaker.admits) == (State.OPEN, False)
         else:
             assert self.breaker.state is State.HALF_OPEN
-            assert self.breaker.admits is (self.probe is None)
+            assert self.breaker.admits is (not self.probes or self.clock.at >= self.probed + 30)
 
 
 TestMachine = Machine.TestCase
