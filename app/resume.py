@@ -56,11 +56,22 @@ class Resumer:
         """Go on with what is abandoned now; returns how many requests that are. Raises Overloaded."""
         self._going = [run for run in self._going if run.running]
         begun = 0
-        for entry in await self._ledger.abandoned(self._clock.time() - AGE_SECONDS, TOGETHER - len(self._going)):
-            found = read(entry, self._current.value, self._clock.now(), self._seconds)
-            if found is not None and await self._ledger.claim(entry):
-                self._going.append(await self._carry(found))
-                begun += 1
+        since = self._clock.time() - AGE_SECONDS
+        seen: frozenset[str] = frozenset()
+        while len(self._going) < TOGETHER:
+            page = await self._ledger.abandoned(since, TOGETHER, seen)
+            for entry in page:
+                found = read(entry, self._current.value, self._clock.now(), self._seconds)
+                if found is not None and len(self._going) < TOGETHER and await self._ledger.claim(entry):
+                    self._going.append(await self._carry(found))
+                    begun += 1
+            if len(page) < TOGETHER:
+                break
+            last = page[-1].created
+            seen = frozenset(each.request_id for each in page if each.created == last) | (
+                seen if last == since else frozenset()
+            )
+            since = last
         return begun
 
     async def _carry(self, found: Resumption) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.ledger.protocol import Entry, Past, State
@@ -62,7 +62,7 @@ class MemoryLedger:
             if entry.created >= since and entry.fingerprint and request_id in {None, entry.request_id}
         ]
 
-    async def abandoned(self, since: float, most: int) -> list[Entry]:  # noqa: ARG002 - nobody else writes here
+    async def abandoned(self, since: float, most: int, seen: Collection[str] = ()) -> list[Entry]:  # noqa: ARG002 - nobody else writes here
         return []
 
     async def claim(self, entry: Entry) -> bool:  # noqa: ARG002 - as above

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from enum import StrEnum
 from operator import attrgetter
@@ -130,8 +130,8 @@ class Ledger(Entries, Protocol):
     async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
         """Rows since a Unix time (or one of them) that bear a fingerprint, oldest first."""
 
-    async def abandoned(self, since: float, most: int) -> list[Entry]:
-        """Rows since a Unix time that hold tasks and whose gateway is gone, oldest first."""
+    async def abandoned(self, since: float, most: int, seen: Collection[str] = ()) -> list[Entry]:
+        """Rows since a Unix time that hold tasks and whose gateway is gone, oldest first, without those `seen`."""
 
     async def claim(self, entry: Entry) -> bool:
         """Make an abandoned row this gateway's own; False when another was faster."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,8 @@ class SQLLedger:
     async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
         return await reading.past(self.engine, since, request_id)
 
-    async def abandoned(self, since: float, most: int) -> list[Entry]:
-        found = and_(requests.c.created >= since, self._presence.left())
+    async def abandoned(self, since: float, most: int, seen: Collection[str] = ()) -> list[Entry]:
+        found = and_(requests.c.created >= since, requests.c.request_id.not_in(seen), self._presence.left())
         return await reading.entries(self.engine, found, most)
 
     async def claim(self, entry: Entry) -> bool:

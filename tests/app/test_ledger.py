@@ -427,6 +427,7 @@ async def test_one_gateway_takes_what_another_left(kind: str, request: pytest.Fi
         alive = await one.abandoned(0, 10)
         await dying.close()
         left = await one.abandoned(0, 10)
+        others = await one.abandoned(left[0].created, 10, {left[0].request_id})
         claims = [await asyncio.gather(one.claim(row), two.claim(row)) for row in left]
         again = await two.abandoned(0, 10)
         mine = next(ledger for ledger, won in zip((one, two), claims[0], strict=True) if won)
@@ -439,6 +440,7 @@ async def test_one_gateway_takes_what_another_left(kind: str, request: pytest.Fi
 
     assert alive == []
     assert sorted(row.request_id for row in left) == ["cut", "task"]
+    assert others == left[1:]
     assert [sorted(claim) for claim in claims] == [[False, True]] * 2
     assert again == []
     assert len({row["user"] for row in users["data"]}) == 1

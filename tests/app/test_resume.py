@@ -137,6 +137,39 @@ def submits(upstream: StandIn) -> int:
     return sum(each.method == "POST" for each in upstream.exchanges)
 
 
+def crowd(folder: Path, count: int) -> None:
+    """As many older rows of the same gateway, in a form that another release wrote."""
+    with closing(sqlite3.connect(folder / "pinhole.db", timeout=10)) as database, database:
+        database.row_factory = sqlite3.Row
+        row = dict(database.execute("SELECT * FROM requests").fetchone())
+        for number in range(count):
+            # Half of them at one instant: a page ends among equals.
+            changed = {"request_id": f"other{number}", "tasks": "{}", "created": row["created"] - max(1, number - 70)}
+            other = {**row, **changed, "fingerprint": f"other{number}"}
+            names, marks = ", ".join(other), ", ".join("?" * len(other))
+            told = f"INSERT INTO requests ({names}) VALUES ({marks})"  # noqa: S608 - the table's own columns
+            database.execute(told, tuple(other.values()))
+
+
+def test_rows_that_cannot_be_read_stand_in_nobodys_way(tmp_path: Path, upstreams: Upstreams) -> None:
+    """Any number of older rows that this release cannot go on with, and the newer one is brought all the same."""
+    gateway = Process(tmp_path, "", upstreams.environ).start().wait()
+    try:
+        leave(gateway, upstreams.qwen, WAN)
+        time.sleep(0.5)
+        gateway.kill()
+        crowd(tmp_path, 150)
+        a_minute_passes(tmp_path)
+        gateway.start().wait()
+        upstreams.end()
+        again = post(gateway, WAN)
+    finally:
+        gateway.stop()
+
+    assert decoded(again) == upstreams.pictures(upstreams.qwen)
+    assert submits(upstreams.qwen) == 1
+
+
 def test_what_was_accepted_before_a_kill_is_brought_by_the_next_start(tmp_path: Path, upstreams: Upstreams) -> None:
     """A repeat, a key and a request id each get the picture byte for byte; nothing is submitted again."""
     gateway = Process(tmp_path, "", upstreams.environ).start().wait()
