@@ -48,7 +48,7 @@ class GuardedLimiter:
         self._share = share
         self._spent = spent
         self._fallback = EmbeddedLimiter(clock, self._used)
-        self._lost = False
+        self._lost = self._dropping = False
         self._returning: asyncio.Task[None] | None = None
         self._local: dict[str, Spend] = {}
         self._owed: dict[str, tuple[Spend, Used]] = {}
@@ -95,8 +95,13 @@ class GuardedLimiter:
 
     def _owe(self, spend: Spend, used: Used) -> None:
         """What `inner` has to hear when it is back; beyond a bound, leases run out and the ledger knows the money."""
-        if len(self._owed) < OWED:
+        if len(self._owed) < OWED or spend.request_id in self._owed:
             self._owed[spend.request_id] = (spend, used)
+            return
+        self._unknown |= {scope.key: scope for scope in spend.scopes}
+        if not self._dropping:
+            self._dropping = True
+            self._report(f"more than {OWED} settlements owed", False)
 
     async def _tell(self, act: Callable[[], object]) -> bool:
         try:
@@ -126,6 +131,7 @@ class GuardedLimiter:
                 self._lost = True
             else:
                 break
+        self._dropping = False
         self._report("", True)
 
     async def _repay(self) -> None:

@@ -9,12 +9,14 @@ from typing import Final, TypeVar
 
 from app.errors import Overloaded
 from app.runs.ledgered import LedgerIndex
-from app.runs.protocol import IndexLost, Record
+from app.runs.protocol import KEPT_SECONDS, IndexLost, Record
 from app.runs.redis import RedisIndex
 from providers.kit.clock import Clock
 
 PAUSE_SECONDS: Final = 1.0
 TOLD_AT_ONCE: Final = 256
+# Names of runs, of 100 bytes or so; an hour of outage with ten requests a second.
+MISSED: Final = 36_000
 
 Report = Callable[[str, bool], None]
 T = TypeVar("T")
@@ -36,7 +38,13 @@ class GuardedIndex:
         self._report = report
         self._lost = False
         self._lost_until = 0.0
-        self._missed: set[str] = set()
+        self._missed: dict[str, float] = {}  # and since when, oldest first
+        self._dropping = False
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """The runs that Redis has to hear of, as far as they fit."""
+        return tuple(self._missed)
 
     async def start(self) -> None:
         """Read the ledger, and tell Redis what it does not know of it."""
@@ -52,7 +60,7 @@ class GuardedIndex:
         try:
             found = await self._tried(partial(self._far.begin, record, retry=retry, patience=patience, waited=waited))
         except IndexLost:
-            self._missed.add(record.id)
+            self._miss(record.id)
             return await self._near.begin(record, retry=retry, patience=patience)
         if found is None:
             await self._near.put(record)
@@ -96,7 +104,7 @@ class GuardedIndex:
         try:
             known = await self._tried(self._far.beat)
             if not known:
-                self._missed |= {record.id for record in self._near.records}
+                self._miss(*(record.id for record in self._near.records))
             await self._tell()
         except (IndexLost, Overloaded):  # without the ledger too: what is to be told waits
             return False
@@ -121,14 +129,33 @@ class GuardedIndex:
             await self._tried(partial(self._far.forget, name))
         else:
             await self._tried(partial(self._far.put, record))
-        self._missed.discard(name)
+        self._missed.pop(name, None)
+
+    def _miss(self, *names: str) -> None:
+        """Redis has to hear of these. After an hour it has forgotten them by itself."""
+        now = self._clock.time()
+        for name in names:
+            self._missed.setdefault(name, now)
+        while self._missed and self._missed[oldest := next(iter(self._missed))] <= now - KEPT_SECONDS:
+            del self._missed[oldest]
+        if len(self._missed) > MISSED:
+            self._drop()
+
+    def _drop(self) -> None:
+        """A tenth, for room: runs that are over and forgotten here too, then the oldest, which few still ask for."""
+        known = {record.id for record in self._near.records}
+        for name in sorted(self._missed, key=known.__contains__)[: len(self._missed) - MISSED * 9 // 10]:
+            del self._missed[name]
+        if not self._dropping:
+            self._dropping = True
+            self._report(f"more than {MISSED} runs to tell", False)
 
     async def _told(self, name: str, saying: Callable[[], Awaitable[T]], otherwise: T) -> T:
         """Say it to Redis, or note that it missed it."""
         try:
             return await self._tried(saying)
         except IndexLost:
-            self._missed.add(name)
+            self._miss(name)
             return otherwise
 
     async def _asked(self, question: Callable[[], Awaitable[T]], otherwise: T) -> T:
@@ -149,6 +176,6 @@ class GuardedIndex:
                 self._report(str(error), False)
             raise
         if self._lost:
-            self._lost = False
+            self._lost = self._dropping = False
             self._report("", True)
         return found

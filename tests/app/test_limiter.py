@@ -13,6 +13,7 @@ import pytest
 from app.config import Limits
 from app.errors import Overloaded
 from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter, Scope, Spend, Unit, Used
+from app.limiter.guarded import OWED
 from app.limiter.redis import RedisLimiter
 from app.redis import connect
 from providers.kit.clock import SystemClock
@@ -243,6 +244,19 @@ async def test_losing_redis_is_a_log_line_not_an_outage(tmp_path: Path) -> None:
     assert took < 2
     assert sum(decision.allowed for decision in back) == 10
     assert heard == [False, True]
+
+
+async def test_what_redis_is_owed_is_bounded() -> None:
+    """Beyond the bound leases run out and money is read from the ledger; the operator hears of it once."""
+    heard: list[str] = []
+    inner = RedisLimiter(connect("redis://127.0.0.1:1/0"))
+    limiter = GuardedLimiter(inner, CLOCK, lambda why, _: heard.append(why), share=None)
+    used = Used(images=1, megapixels=1, micro_usd=1)
+    for number in range(OWED + 2):
+        await limiter.settle(spend(f"s{number}", requests_per_minute=10), used)
+    await limiter.close()
+
+    assert [why for why in heard if "owed" in why] == [f"more than {OWED} settlements owed"]
 
 
 async def test_closed_refuses_while_redis_is_away() -> None:

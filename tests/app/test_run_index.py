@@ -11,7 +11,7 @@ from app.errors import Overloaded
 from app.ledger import MemoryLedger, Past
 from app.redis import connect
 from app.runs import Index, LedgerIndex, MemoryIndex, Record, State
-from app.runs.guarded import GuardedIndex
+from app.runs.guarded import MISSED, GuardedIndex
 from app.runs.memory import Book
 from app.runs.protocol import KEPT_SECONDS, REPEAT_SECONDS, Doubtful, Reused
 from app.runs.redis import RedisIndex
@@ -380,3 +380,24 @@ async def test_a_gateway_forgets_after_an_hour_what_it_told_redis(
     await begin(guarded, first("new"))
 
     assert [record.id for record in near.records] == ["new"]
+
+
+async def test_what_redis_has_to_be_told_is_bounded(near: LedgerIndex, first: Make, clock: StillClock) -> None:
+    """In a long outage runs that are over go first, then the oldest; the operator hears of it once."""
+    heard: list[str] = []
+    away = RedisIndex("one", connect("redis://127.0.0.1:1/0"), clock)
+    found = GuardedIndex(near, away, clock, lambda why, _: heard.append(why))
+    for name in ("old", "young"):
+        await begin(found, first(name))
+    for number in range(MISSED):
+        await found.forget(f"over {number}")
+    kept = found.missed
+    clock.at += KEPT_SECONDS + 1
+    await begin(found, first("new"))
+    left = found.missed
+    await found.close()
+
+    assert MISSED * 9 // 10 <= len(kept) <= MISSED
+    assert {"old", "young"} <= set(kept)
+    assert [why for why in heard if "to tell" in why] == [f"more than {MISSED} runs to tell"]
+    assert left == ("new",)
