@@ -27,6 +27,7 @@ class App:
         self.headers = headers
         self.status = status
         self.left = asyncio.Event()
+        self.told = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
@@ -35,10 +36,14 @@ class App:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
         if scope["path"] == "/stay":
-            gone(scope, receive)(self.left.set)
+            gone(scope, receive)(self._tell)
             await self.left.wait()
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": body})
+
+    def _tell(self) -> None:
+        self.told += 1
+        self.left.set()
 
 
 @asynccontextmanager
@@ -139,6 +144,9 @@ async def test_a_hang_up_is_told_once() -> None:
         await asyncio.sleep(0)
         writer.close()
         await asyncio.wait_for(app.left.wait(), 5)
+        await asyncio.sleep(0.05)
+
+    assert app.told == 1
 
 
 async def test_a_head_without_end_is_refused() -> None:
