@@ -13,7 +13,7 @@ from app.configured import Current
 from app.http.process import release
 from app.ledger.database import prepare
 from app.ledger.sql import SQLLedger
-from app.resume import Resumer
+from app.resume.resumer import Resumer
 from app.routes.health import Draining
 from app.runs import Runs
 from app.seams import Seams

@@ -29,7 +29,7 @@ from app.lifespan import lifespan
 from app.limiter import EmbeddedLimiter, GuardedLimiter, Limiter
 from app.pipeline import Pipeline
 from app.registry import Registry
-from app.resume import Resumer
+from app.resume.resumer import Resumer
 from app.routes.admin import Admin
 from app.routes.attend import Attendance
 from app.routes.files import Files

@@ -12,7 +12,6 @@ from typing import Final
 
 import anyio
 
-from app.accepted import Resumption
 from app.answer import Answer, Failure, delivered_adjustments
 from app.capacity import Capacity
 from app.delivery import Delivered, Delivery, Sketch
@@ -21,6 +20,7 @@ from app.fallback import FALLS_BACK, Way
 from app.ledger import Entries
 from app.limiter import Limiter
 from app.registry import Route
+from app.resume.accepted import Resumption
 from app.spending import Account, Reopened
 from app.telemetry import Telemetry
 from app.ticket import Audience, Ticket

@@ -25,7 +25,7 @@ class Entry:
     """One request. Times are Unix seconds, money is micro-dollars (None: unknown).
 
     `label` is the caller's request id, `fingerprint` and `idempotency` are digests: by them a repeat is recognised
-    after the gateway that served the first died. `tasks` is app.accepted's text while an upstream works on it;
+    after the gateway that served the first died. `tasks` is app.resume.accepted's text while an upstream works on it;
     `instance`, the gateway that the row belongs to, is the ledger's to fill.
     """
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from app.accepted import written
 from app.answer import Answer
 from app.delivery import Sketch
 from app.errors import billed
@@ -16,6 +15,7 @@ from app.fallback import Chain, Left, Way
 from app.ledger import Entries, Entry, State
 from app.limiter import Limiter, Spend, Standing
 from app.refusals import refuse_impossible, refused
+from app.resume.accepted import written
 from app.spending.amounts import NOTHING, entry_of, given, links_of, spend_of, used_by
 from app.telemetry import Telemetry
 from app.ticket import Ticket

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Self
 
-from app.accepted import Resumption
 from app.fallback import Chain
 from app.ledger import Entries
 from app.limiter import Limiter
+from app.resume.accepted import Resumption
 from app.spending.account import Account
 from app.telemetry import Telemetry
 from providers.core.errors import UpstreamError

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from app.accepted import read, written
 from app.auth import ANONYMOUS, Keyring
 from app.config import Config
 from app.configured import Configured
 from app.fallback import Fallbacks
 from app.ledger import Entry
 from app.registry import Registry
+from app.resume.accepted import read, written
 from app.settings import load
 from app.spending import entry_of
 from app.ticket import Ticket

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from app.ledger.database import engine
-from app.resume import LOOK_SECONDS
+from app.resume.resumer import LOOK_SECONDS
 from app.runs.protocol import LEASE_SECONDS
 from app.settings import load
 from tests.processes import Process

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-from app.accepted import Resumption, read
 from app.configured import Current
 from app.errors import Overloaded
 from app.pipeline import Pipeline
+from app.resume.accepted import Resumption, read
 from app.runs import Record, Run, Runs
 from app.seams import Seams
 from app.telemetry import Telemetry

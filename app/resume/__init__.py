@@ -1,0 +1,1 @@
+"""What a gateway that ended left with upstreams: how a row holds it, and who goes on with it."""
