@@ -1,4 +1,4 @@
-"""The HTTP server's protocol. Writes wait for the next one: a head travels with its body, and its end with both.
+"""The HTTP server's protocol.
 
 A connection outlives its last answer until it is known whether the caller took it (app/http/receipts.py).
 """
@@ -10,11 +10,13 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.errors import BadInput, envelope
 from app.http.arrival import HANG_UP, LEND
+from app.http.corked import Corked
 from app.http.cycle import Cycle
 from app.http.edge import label
 from app.http.intake import Intake
@@ -22,67 +24,16 @@ from app.http.parser import Parser, body_parser, framing
 from app.http.receipts import EXTENSION, Receipts
 from providers.core.http import Buffer
 
-SMALL: Final = 16 * 1024
 # httptools and uvicorn keep a head of any length until it ends (0.9, 0.54).
 HEAD_BYTES: Final = 64 * 1024
-
-
-class Corked:
-    """A transport whose writes go out together when the event loop comes round, with one large one at most.
-
-    `held` is asked at a close: whether it has to wait for `finish`.
-    """
-
-    def __init__(self, transport: asyncio.Transport, held: Callable[[], bool]) -> None:
-        self.held = False
-        self._transport = transport
-        self._closes_later = held
-        self._waiting: list[Any] = []
-        self._large = False
-        self._loop = asyncio.get_running_loop()
-
-    def write(self, data: Any) -> None:
-        """Send, in order."""
-        if not data:
-            return
-        if len(data) > SMALL:
-            if self._large:
-                self.flush()
-            self._large = True
-        if not self._waiting:
-            self._loop.call_soon(self.flush)
-        self._waiting.append(data)
-
-    def close(self) -> None:
-        """Send what is held and end, at once or later."""
-        self.flush()
-        if self._closes_later():
-            self.held = True
-        else:
-            self._transport.close()
-
-    def finish(self) -> None:
-        """End."""
-        self.flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        """Also while the end has to wait."""
-        return self.held or self._transport.is_closing()
-
-    def flush(self) -> None:
-        """Send what is held."""
-        waiting, self._waiting, self._large = self._waiting, [], False
-        if waiting and not self._transport.is_closing():
-            self._transport.writelines(waiting)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+# For a head to come whole, and for the rest of a body that is answered already. uvicorn waits for ever (0.54).
+PATIENCE_SECONDS: Final = 30.0
 
 
 class Protocol(HttpToolsProtocol):
     """uvicorn's own, over a corked transport; tells the app what became of its answers."""
 
+    patience = PATIENCE_SECONDS
     transport: Corked  # type: ignore[assignment]  # what connection_made puts there
     cycle: Cycle
 
@@ -95,6 +46,7 @@ class Protocol(HttpToolsProtocol):
         self._headed = self._came = 0
         super().connection_made(cast("asyncio.Transport", corked))
         self.parser = Parser(self)
+        self._bound(self.patience)
         transport.set_protocol(Intake(self))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -109,19 +61,24 @@ class Protocol(HttpToolsProtocol):
         return self._receipts.ended()
 
     def data_received(self, data: Buffer) -> None:
-        if self._deaf or not self._listens():
+        if not self._listens():
             return
         begun = self._heading
-        super().data_received(cast("bytes", data))
-        if begun and self._heading:
-            self._headed += len(data)
-            if self._headed > HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response(f"The head of the request has more than {HEAD_BYTES} bytes.")
+        self._headed += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        if self._headed > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"The head of the request has more than {HEAD_BYTES} bytes.")
+        elif self._heading and not begun:
+            self._bound(self.patience)
 
     def left(self) -> int:
         """As app.http.intake has it. Nothing is read before somebody asks for the body."""
         cycle: Cycle | None = self.cycle
-        if cycle is None or not cycle.more_body or self._heading or self.parser.should_upgrade():
+        if cycle is None or not cycle.more_body or self._heading:
             return 0
         declared = [value for name, value in self.headers if name == b"content-length"]
         if not declared:
@@ -136,7 +93,6 @@ class Protocol(HttpToolsProtocol):
 
     def wrote(self, count: int, scratch: memoryview | None) -> None:
         """As app.http.intake has it."""
-        self._unset_keepalive_if_required()
         if scratch is None:
             self.cycle.wrote(count)
         elif self._listens():
@@ -144,14 +100,9 @@ class Protocol(HttpToolsProtocol):
 
     def body_ended(self) -> None:
         """As app.http.intake has it. The parser still waits for the body: another one reads what follows."""
-        self._deaf = not self.cycle.keep_alive
+        self._deaf = self._deaf or not self.cycle.keep_alive
         self.parser = Parser(self)
         self.on_message_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
 
     def on_message_begin(self) -> None:
         self._heading, self._headed, self._came = True, 0, 0
@@ -161,16 +112,19 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._heading = False
-        before = self.cycle
+        self._unset_keepalive_if_required()
         super().on_headers_complete()
-        if self.cycle is not before:
-            self.cycle = Cycle.of(self.cycle)
-            cast("Any", self.scope)["extensions"][LEND] = self.cycle.lend
+        cycle = self.cycle = Cycle.of(self.cycle)
+        cast("Any", self.scope)["extensions"][LEND] = cycle.lend
+        self.headers = [*self.headers]  # trailers come to these, and are no headers of the request
         if self._last:
-            self.cycle.keep_alive = False
+            cycle.keep_alive = False
+        if self.expect_100_continue and self.scope["http_version"] == "1.0":
+            cycle.waiting_for_100_continue = False
 
     def on_body(self, body: bytes) -> None:
         self._came += len(body)
+        self._headed = 0
         self._add(body)
 
     def declined(self, rest: bytes) -> None:
@@ -187,27 +141,53 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade() and framing(self.headers):
             return  # it is not: the parser passes its body over
         super().on_message_complete()
-        if self.cycle is not None:
-            self.cycle.ended()
+        self.cycle.ended()
+        if self.cycle.response_complete:
+            if self._deaf:
+                self.transport.close()
+            else:
+                self._bound(self.timeout_keep_alive)
 
     def send_400_response(self, msg: str) -> None:
-        """In the error envelope."""
-        body = json.dumps(envelope(BadInput(msg, code="invalid_http"))).encode()
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-            (b"x-request-id", label({}).encode()),
-        ]
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        self.transport.write(STATUS_LINE[400] + lines + b"\r\n" + body)
+        """In the error envelope, if it is the next answer. Nothing is heard any more, but what is due goes out."""
+        cycle: Cycle | None = self.cycle
+        self._deaf = True
+        if cycle is not None and not (cycle.more_body or cycle.response_complete):
+            cycle.keep_alive = False
+            return
+        if cycle is None or not cycle.more_body or not (cycle.response_started or self.pipeline):
+            self.transport.write(_refusal(msg, self.server_state.default_headers))
         self.transport.close()
+        if cycle is not None and cycle.response_complete and cycle.more_body:
+            self._pass_over()
+
+    def timeout_keep_alive_handler(self) -> None:
+        cycle: Cycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            if cycle is not None and cycle.more_body:
+                self.transport.finish()
+            else:
+                super().timeout_keep_alive_handler()
 
     def on_response_complete(self) -> None:
         self.transport.flush()
         self._receipts.out()
         super().on_response_complete()
+        self._deaf = self._deaf or self.transport.is_closing()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._pass_over()
+
+    def _bound(self, seconds: float) -> None:
+        """What is waited for has to come within this time."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _pass_over(self) -> None:
+        """Read the rest of a body that is answered: what is left unread at a close resets the answer away."""
+        self._bound(self.patience)
+        if self.transport.held:
+            self.flow.resume_reading()
+            self.transport.end()
 
     def _gone(self, tell: Callable[[], object]) -> Callable[[], object]:
         """Have `tell` called when the connection is lost; what comes back ends that."""
@@ -227,17 +207,33 @@ class Protocol(HttpToolsProtocol):
 
     def _listens(self) -> bool:
         """Whether what comes is still of interest. A close that waits is off when it is."""
+        if self._deaf:
+            return False
         if self.transport.held:
-            if not self.cycle.keep_alive:
-                return False  # it was told that nothing more is answered here
             self.transport.held = False
             self._receipts.reopened()
             self._last = True
         return True
 
     def _closes_later(self) -> bool:
-        """Whether a close waits; what was broken off is lost at once."""
+        """Whether a close waits: for what is still to come of an answered body, or until it is known who took what.
+
+        What was broken off is lost at once.
+        """
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or not cycle.response_complete:
+        answered = cycle is not None and cycle.response_complete
+        if not answered:
             self._receipts.lost()
-        return self._receipts.closing()
+        return self._receipts.closing() or (answered and self.cycle.more_body)
+
+
+def _refusal(message: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+    body = json.dumps(envelope(BadInput(message, code="invalid_http"))).encode()
+    told = [
+        *headers,
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+        (b"x-request-id", label({}).encode()),
+    ]
+    return b"".join([STATUS_LINE[400], *[b"%b: %b\r\n" % header for header in told], b"\r\n", body])

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.http.server import SMALL, Corked
+from app.http.corked import SMALL, Corked
 
 LARGE = memoryview(bytes(SMALL + 1))
 

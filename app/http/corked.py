@@ -1,0 +1,67 @@
+"""Writes wait for the next one: a head travels with its body, and its end with both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+SMALL: Final = 16 * 1024
+
+
+class Corked:
+    """A transport whose writes go out together when the event loop comes round, with one large one at most.
+
+    `held` is asked at a close: whether it has to wait for `finish`.
+    """
+
+    def __init__(self, transport: asyncio.Transport, held: Callable[[], bool]) -> None:
+        self.held = False
+        self._transport = transport
+        self._closes_later = held
+        self._waiting: list[Any] = []
+        self._large = False
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, data: Any) -> None:
+        """Send, in order."""
+        if not data:
+            return
+        if len(data) > SMALL:
+            if self._large:
+                self.flush()
+            self._large = True
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append(data)
+
+    def close(self) -> None:
+        """Send what is held and end, at once or later."""
+        self.flush()
+        if self._closes_later():
+            self.held = True
+        else:
+            self._transport.close()
+
+    def finish(self) -> None:
+        """End."""
+        self.flush()
+        self._transport.close()
+
+    def end(self) -> None:
+        """Tell that nothing more is written; what comes is still read."""
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def is_closing(self) -> bool:
+        """Also while the end has to wait."""
+        return self.held or self._transport.is_closing()
+
+    def flush(self) -> None:
+        """Send what is held."""
+        waiting, self._waiting, self._large = self._waiting, [], False
+        if waiting and not self._transport.is_closing():
+            self._transport.writelines(waiting)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
