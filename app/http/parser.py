@@ -17,8 +17,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 class Offered(Protocol):
     """Whom a parser tells what it reads."""
 
-    def declined(self, rest: bytes) -> None:
-        """A head with an offer is read; `rest` came behind it."""
+    def declined(self, rest: Any) -> bool:
+        """A head with an offer is read, `rest` came behind it: whether that was a body, and is read."""
 
 
 class Parser(httptools.HttpRequestParser):
@@ -31,10 +31,14 @@ class Parser(httptools.HttpRequestParser):
 
     def feed_data(self, data: Any) -> None:
         """Raises httptools.HttpParserError."""
-        try:
-            super().feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._told.declined(data[offer.args[0] :])
+        while True:
+            try:
+                super().feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                data = data[offer.args[0] :]
+                if not self._told.declined(data) and data:
+                    continue
+            return
 
 
 class _Rest:

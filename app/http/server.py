@@ -127,15 +127,15 @@ class Protocol(HttpToolsProtocol):
         self._headed = 0
         self._add(body)
 
-    def declined(self, rest: bytes) -> None:
+    def declined(self, rest: Any) -> bool:
         """As app.http.parser has it. A body is read, and nothing behind it on this connection."""
-        if self.cycle.more_body:
-            self.cycle.keep_alive = False
-            self.parser = body_parser(self.headers, self.on_body, self.on_message_complete)
-        else:
-            self.parser = Parser(self)
+        if not self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        self.parser = body_parser(self.headers, self.on_body, self.on_message_complete)
         if rest:
             self.parser.feed_data(rest)
+        return True
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade() and framing(self.headers):

@@ -132,8 +132,9 @@ def test_many_upgrades_in_one_packet_are_many_requests(run: Run) -> None:
 
     async def work() -> None:
         async with connected() as caller:
-            await caller.send(asked(b"/first", *UPGRADE) * 40 + NEXT)
-            assert [await caller.path() for _ in range(41)] == ["/first"] * 40 + ["/next"]
+            count = 1500
+            await caller.send(asked(b"/first", CHUNKED), chunked(BODY) + asked(b"/first", *UPGRADE) * count + NEXT)
+            assert [await caller.path() for _ in range(count + 2)] == ["/first"] * (count + 1) + ["/next"]
 
     run(work())
 
