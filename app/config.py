@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -24,6 +24,8 @@ _MERGE = "tag:yaml.org,2002:merge"
 STORAGES = "file:///folder, s3://bucket/prefix, gs://bucket/prefix, az://bucket/prefix"
 _STORAGE = re.compile("file:///|(?:s3|gs|az)://.")
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
@@ -83,7 +85,7 @@ class ModelEntry(Strict):
     n: tuple[int, int] | None = None
     prompt_max: int | None = Field(None, gt=0)
     sizes: tuple[str, ...] | None = None
-    prices: dict[str, float] | None = None
+    prices: dict[str, Price] | None = None
     limits: Limits = Limits()
     deadline_seconds: float | None = Field(None, gt=0)
 

@@ -26,7 +26,6 @@ from app.telemetry import Telemetry
 from app.ticket import Audience, Ticket
 from providers.core.errors import InvalidRequest, PinholeError, UpstreamError, UpstreamFailure
 from providers.core.plan import Call, Plan
-from providers.core.prices import Usage
 from providers.core.provider import Completed, Partial
 from providers.kit.client import Client
 from providers.kit.clock import Clock
@@ -223,7 +222,7 @@ class Pipeline:
             usage=completed.usage,
             resolved=completed.resolved,
             adjustments=(*planned.adjustments, *ready.adjustments, *late),
-            cost=real_cost(planned, len(images), completed.usage),
+            cost=real_cost(planned, images, completed),
             attempts=account.journal.attempts,
             upstream_request_ids=tuple(account.journal.upstream_request_ids),
             standings=account.standings,
@@ -234,12 +233,10 @@ class Pipeline:
         return ticket.started + seconds
 
 
-def real_cost(planned: Plan, delivered: int, usage: Usage | None) -> int | None:
-    """Micro-dollars for what was delivered: by tokens where the provider counts them, else by images."""
+def real_cost(planned: Plan, images: tuple[Delivered, ...], completed: Completed) -> int | None:
+    """Micro-dollars for what was delivered: by tokens where the provider counts them, else by what each image is."""
     prices = planned.spec.prices
-    if prices is not None and prices.tokens is not None and usage is not None:
-        return prices.tokens.cost(usage)
-    if planned.cost is None or planned.n == 0:
-        return planned.cost
-    inputs = len(planned.calls[0].images) * (prices.input_image if prices else 0)
-    return (planned.cost - inputs) * delivered // planned.n + (inputs if delivered else 0)
+    if prices is not None and prices.tokens is not None and completed.usage is not None:
+        return prices.tokens.cost(completed.usage)
+    # A picture put back under its mask has the size of the caller's input, not the one that was paid for.
+    return planned.charge(completed.resolved, [None if planned.composite else image.size for image in images])

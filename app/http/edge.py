@@ -72,7 +72,7 @@ class Edge:
         try:
             if not self._closed and not self._local(headers.get("host", "")):
                 message = "Without caller keys only requests to this machine's own name are answered."
-                await respond(PermissionDenied(message))(scope, receive, stamped)
+                await self._refuse(PermissionDenied(message))(scope, receive, stamped)
             elif handler := self._direct.get((scope["method"], scope["path"])):
                 told, caller = gone(scope, receive), peer(scope)
                 arrival = Arrival(headers, receive, told, request_id, state, peer=caller, lend=lent(scope))
@@ -84,6 +84,10 @@ class Edge:
             REQUEST_ID.reset(before)
             if status:
                 self._telemetry.answered(state["family"], status, time.perf_counter() - started)
+
+    def _refuse(self, error: PinholeError) -> Response:
+        self._telemetry.refused(error, None)
+        return respond(error)
 
     async def _handled(self, handler: Handler, arrival: Arrival) -> Response:
         try:
@@ -126,19 +130,27 @@ def install(app: FastAPI, telemetry: Telemetry) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
+        caller = getattr(request.state, "caller", None)
+
+        def refuse(refusal: PinholeError) -> JSONResponse:
+            telemetry.refused(refusal, caller)
+            return respond(refusal)
+
         if error.status_code == HTTPStatus.NOT_FOUND:
-            return respond(errors.NotFound(nothing_at(request.url.path)))
+            return refuse(errors.NotFound(nothing_at(request.url.path)))
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             methods = allowed(app.router.routes, request.scope)
-            answer = respond(errors.MethodNotAllowed(f"{request.method} is not allowed here; use {methods}."))
+            answer = refuse(errors.MethodNotAllowed(f"{request.method} is not allowed here; use {methods}."))
             answer.headers["allow"] = methods
             return answer
-        return respond(errors.BadInput(str(error.detail)))
+        return refuse(errors.BadInput(str(error.detail)))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        return respond(errors.BadInput(str(first["msg"]), param=str(first["loc"][-1]), code="invalid_value"))
+        refusal = errors.BadInput(str(first["msg"]), param=str(first["loc"][-1]), code="invalid_value")
+        telemetry.refused(refusal, getattr(request.state, "caller", None))
+        return respond(refusal)
 
     @app.exception_handler(Exception)
     async def unknown(request: Request, error: Exception) -> JSONResponse:

@@ -151,6 +151,7 @@ def _plan(document: Mapping[str, Any], entry: Entry, spec: ModelSpec) -> Plan:
         ),
         output=Output(**{**output, "format": output["format"] and ImageFormat(output["format"])}),
         cost=entry.cost,
+        quality=calls[0].quality,
     )
 
 

@@ -115,7 +115,7 @@ class Attendance:
         patience = self._left(ticket) + PATIENCE
         seat = await self.runs.enter(record, source, retry=retry, patience=patience, peer=arrival.peer)
         if seat.repeat:
-            self.telemetry.metrics.repeats("replayed" if seat.replayed else "joined").inc()
+            self.telemetry.repeated("replayed" if seat.replayed else "joined", seat.run.record.id, ticket.caller.id)
         return seat
 
     async def _outcome(self, arrival: Arrival, ticket: Ticket, seat: Seat) -> Kept | None:

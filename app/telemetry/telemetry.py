@@ -67,6 +67,11 @@ class Telemetry:
                 metrics.cost(provider).inc(entry.cost / MICRO)
         log.info("settled", extra={"fields": _account(entry, journal)})
 
+    def repeated(self, kind: str, run: str, caller: str) -> None:
+        """A request is the repeat of another: the log tells its own request id and the row it shares."""
+        self.metrics.repeats(kind).inc()
+        log.info(kind, extra={"fields": {"id": run, "caller": caller}})
+
     def answered(self, route: str, status: int, seconds: float) -> None:
         """An answer went out, whole or as far as its caller took it."""
         self.metrics.answers(route, str(status)).inc()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from operator import attrgetter
@@ -17,7 +17,7 @@ from providers.core.options import IntRange
 from providers.core.output import Output
 from providers.core.sizes import Resolution
 from providers.core.spec import ModelSpec
-from providers.core.types import Auto, ImageRequest, InputImage, Operation, nothing
+from providers.core.types import Auto, ImageRequest, InputImage, Operation, Size, nothing
 from providers.core.valueclass import valueclass
 
 LONGEST_WORD: Final = 64
@@ -74,7 +74,7 @@ class Call:
 class Plan:
     """What will be done: calls, adjustments, and the estimated cost in micro-dollars (None: unknown).
 
-    `n` is how many images all calls together make.
+    `n` is how many images all calls together make, `quality` what the estimate took them to be.
     """
 
     spec: ModelSpec
@@ -87,6 +87,7 @@ class Plan:
     mask: InputImage | None = field(default=None, repr=False)
     fits: tuple[Fit | None, ...] = ()
     cost: int | None
+    quality: str | None = None
 
     @property
     def composite(self) -> bool:
@@ -99,23 +100,43 @@ class Plan:
         known = self.calls[0].resolution.pixels
         return self.n * (known.pixels / 1e6 if known else 1.0)
 
+    def charge(self, told: Mapping[str, str], sizes: Sequence[Size | None]) -> int | None:
+        """The price of images of these sizes, of which an answer told this; as estimated where nothing is known."""
+        prices = self.spec.prices
+        if prices is None or self.cost is None or not self.n:
+            return self.cost
+        inputs = len(self.calls[0].images) * prices.input_image
+        made = len(sizes)
+        calls = -(-made * len(self.calls) // self.n)
+        estimate = (self.cost - len(self.calls) * inputs) * made // self.n
+        rule, chosen = self.spec.quality_rule(self.operation), self.calls[0].resolution
+        size, better = Size.parse(told.get("size", "")), prices.names(told.get("quality"))
+        free = chosen.wire is None or isinstance(chosen.wire, Auto)
+        if (rule and rule.tiers) or chosen.tier or not (better or size or free):
+            return estimate + calls * inputs
+        quality = told["quality"] if better else self.quality
+        known = [size or (each if free else None) or (None if _open(chosen) else chosen.pixels) for each in sizes]
+        return sum(prices.image(quality, each) or 0 for each in known) + calls * inputs
+
 
 def plan(request: ImageRequest, spec: ModelSpec, noted: tuple[Adjustment, ...] = ()) -> Plan:
     """Plan a request; `noted` are adjustments made before (the model's name). Raises InvalidRequest."""
     decisions = decide(request, spec)
     if decisions.violations:
         raise InvalidRequest(*decisions.violations)
+    calls = _calls(request, spec, decisions)
     return Plan(
         spec=spec,
         operation=request.operation,
-        calls=_calls(request, spec, decisions),
+        calls=calls,
         n=decisions.n,
         fates=decisions.fates,
         adjustments=(*noted, *_adjustments(decisions.fates)),
         output=decisions.output,
         mask=request.mask if decisions.composite else None,
         fits=decisions.fits if any(decisions.fits) or decisions.mask_remade else (),
-        cost=cost(request, spec, decisions),
+        cost=_cost(calls, spec, decisions),
+        quality=decisions.quality,
     )
 
 
@@ -169,16 +190,21 @@ class _Outline:
         return Plan(**self._rest, calls=tuple(calls))
 
 
-def cost(request: ImageRequest, spec: ModelSpec, decisions: Decisions) -> int | None:
-    """The estimate in micro-dollars: the row's price of one image of this quality and size, times n."""
+def _cost(calls: Sequence[Call], spec: ModelSpec, decisions: Decisions) -> int | None:
+    """The estimate in micro-dollars: one image of this quality and size, times n; inputs are paid with each call."""
     if spec.prices is None:
         return None
-    rule = spec.quality_rule(request.operation)
+    rule = spec.quality_rule(calls[0].operation)
     quality = decisions.resolution.tier if rule and rule.tiers else decisions.quality
     chosen = decisions.resolution
-    open_ = isinstance(chosen.wire, Auto) and chosen.tier is None  # the model will choose
-    each = spec.prices.image(quality, None if open_ else chosen.pixels)
-    return None if each is None else decisions.n * each + len(request.images) * spec.prices.input_image
+    each = spec.prices.image(quality, None if _open(chosen) else chosen.pixels)
+    inputs = sum(len(call.images) for call in calls)
+    return None if each is None else decisions.n * each + inputs * spec.prices.input_image
+
+
+def _open(chosen: Resolution) -> bool:
+    """Whether the model chooses the size."""
+    return isinstance(chosen.wire, Auto) and chosen.tier is None
 
 
 def _adjustments(fates: tuple[Decision, ...]) -> tuple[Adjustment, ...]:

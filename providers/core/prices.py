@@ -91,6 +91,10 @@ class Prices:
         """One price in dollars for every image."""
         return cls(images={"": usd(amount)}, source=source, checked=checked)
 
+    def names(self, quality: str | None) -> bool:
+        """Whether this quality has a price of its own."""
+        return any(key.partition("/")[0] == quality for key in self.images)
+
     def image(self, quality: str | None, size: Size | None) -> int | None:
         """One image of this quality and size; None when the row has no price for it, the dearest when unknown."""
         if size is None:

@@ -53,7 +53,7 @@ def merged(results: Sequence[Completed | UpstreamFailure]) -> Completed:
         usage=usage,
         failures=(*(f for result in done for f in result.failures), *failed),
         upstream_request_id=ids[0] if ids else None,
-        resolved=done[0].resolved,
+        resolved=dict(set.intersection(*(set(result.resolved.items()) for result in done))),
     )
 
 

@@ -234,7 +234,15 @@ def test_every_error_makes_a_refused_line(closed: Gateway, caplog: pytest.LogCap
         post(closed, b'{"prompt": "a secret wish", "model": "nothing"}', GENERATE, api_key="sk-one")
         post(closed, b'{"prompt": "a secret wish"}', GENERATE, api_key="sk-false")
         ask(closed, "GET", "/v1/models/nothing", api_key="sk-one")
+        ask(closed, "GET", "/v1/secret")
+        ask(closed, "DELETE", "/v1/models")
     fields = [record.__dict__["fields"] for record in caplog.records if record.message == "refused"]
 
-    assert [(each["status"], each["caller"]) for each in fields] == [(404, "env-1"), (401, None), (404, None)]
+    assert [(each["status"], each["caller"]) for each in fields] == [
+        (404, "env-1"),
+        (401, None),
+        (404, None),
+        (404, None),
+        (405, None),
+    ]
     assert "secret" not in str(fields)

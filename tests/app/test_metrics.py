@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -145,6 +146,17 @@ def test_a_refusal_names_scope_and_unit(gateway: Gateway) -> None:
     assert found["pinhole_limiter_decisions_total{refused}"] == 1
     assert found["pinhole_limiter_refusals_total{caller,images}"] == 1
     assert found["pinhole_requests_total{gpt-image-2,openai,delivered}"] == 1
+
+
+def test_a_repeat_tells_its_own_id_and_its_row(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    """Who has the request id of a repeat finds in the log which request it was served from."""
+    with caplog.at_level(logging.INFO, "pinhole"):
+        answers = [post(gateway, Idempotency_Key="twice", X_Request_Id=f"ask-{i}") for i in range(2)]
+    told = {record.message: record.__dict__["fields"] for record in caplog.records}
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert told["replayed"]["id"] == told["settled"]["id"] == gateway.ledger.entries[0].request_id
+    assert told["replayed"]["caller"] == told["settled"]["caller"]
 
 
 def test_a_repeat_is_no_request(gateway: Gateway) -> None:
