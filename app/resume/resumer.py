@@ -11,7 +11,7 @@ from app.pipeline import Pipeline
 from app.resume.accepted import Resumption, read
 from app.runs import Record, Run, Runs
 from app.seams import Seams
-from app.telemetry import Telemetry
+from app.telemetry import REQUEST_ID, Telemetry
 
 LOOK_SECONDS: Final = 5.0
 # Alibaba Cloud keeps tasks and their images for 24 hours (2026-11-22), Replicate its images for one.
@@ -86,6 +86,9 @@ class Resumer:
             owner=self._runs.instance,
             alone=True,
         )
-
-        self._telemetry.resumed(entry)
-        return await self._runs.resume(record, lambda _: self._pipeline.resume(found))
+        before = REQUEST_ID.set(entry.label)  # the run's own task keeps it
+        try:
+            self._telemetry.resumed(entry)
+            return await self._runs.resume(record, lambda _: self._pipeline.resume(found))
+        finally:
+            REQUEST_ID.reset(before)

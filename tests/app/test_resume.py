@@ -198,6 +198,8 @@ def test_what_was_accepted_before_a_kill_is_brought_by_the_next_start(tmp_path: 
     assert [(row["state"], row["images_delivered"], row["tasks"]) for row in settled] == [("delivered", 1, None)] * 2
     assert [row["cost"] for row in settled] == [row["cost"] for row in left]
     assert all(row["upstream_request_id"] for row in left)
+    told = [line["message"] for line in gateway.log if line.get("request_id") == "sea"]
+    assert told[:2] == ["resumed", "settled"]
     assert PROMPT not in str(left)
     assert qwen.KEY not in str(left)
     assert replicate.KEY not in str(left)
