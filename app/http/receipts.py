@@ -42,7 +42,10 @@ class Connection(Protocol):
 
 
 class Peer(Protocol):
-    """A caller at the other end: the number of our socket, -1 when it is closed, and what shows that it is gone."""
+    """A caller at the other end: the number of our socket, -1 when it is closed, and what shows that it is gone.
+
+    No events: it may go, for its answer is believed to be taken.
+    """
 
     @property
     def number(self) -> int: ...
@@ -60,7 +63,7 @@ def peer(scope: MutableMapping[str, Any]) -> Peer | None:
 def gone(peers: Sequence[Peer]) -> set[Peer]:
     """Which callers are gone already, though nothing may have read that yet: the kernel is asked once for all."""
     watched = {peer.number: peer for peer in peers}
-    closed = {peer for peer in peers if peer.number < 0} if watched.pop(-1, None) else set()
+    closed = {peer for peer in peers if peer.number < 0 and peer.events} if watched.pop(-1, None) else set()
     state = select.poll()
     for number in watched:
         state.register(number, GONE)
@@ -85,7 +88,7 @@ class Receipts:
         self._open: list[Done] = []
         self._sending = False
         self._closing = self._lost = False
-        self._ended = self._retries = False
+        self._ended = self._retries = self._believed = False
         self._timer: asyncio.TimerHandle | None = None
         self._left = 0
         self._stalled = 0.0
@@ -96,7 +99,9 @@ class Receipts:
 
     @property
     def events(self) -> int:
-        """Who closes while an answer is out may have read it; a reset says that it did not."""
+        """Who closes while an answer is out may have read it; a reset, or later a retry, says that it did not."""
+        if self._believed:
+            return 0
         return RESET if self._open else GONE
 
     def expect(self, done: Done, *, retries: bool = False) -> None:
@@ -159,7 +164,7 @@ class Receipts:
         elif self._ended and self._retries:
             for done in self._open:
                 self._loop.call_later(RETRY_SECONDS, done, True)
-            self._open = []
+            self._open, self._believed = [], True
             self._connection.finish()
         else:
             self._settle(taken=True)

@@ -373,6 +373,20 @@ def test_a_retry_soon_after_an_end_says_that_the_picture_was_not_had(url: str, u
     assert upstream.paid == 1
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.5])
+def test_the_same_again_soon_after_an_end_is_a_call_of_its_own(
+    url: str, upstream: OpenAIStandIn, pause: float
+) -> None:
+    """While a retry may still say otherwise the picture counts as had: a program run twice gets two."""
+    with closing(ask(url, "x-stainless-retry-count: 0\r\n")) as connection:
+        read(connection)
+    time.sleep(pause)
+    second = again(url, x_stainless_retry_count="0")
+
+    assert "pinhole-replayed" not in second.headers
+    assert upstream.paid == 2
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_picture_that_was_read_is_paid_anew(url: str, upstream: OpenAIStandIn, *, stream: bool) -> None:
     """Two equal requests that both succeed are two calls, also while nobody knows yet what became of the first."""
