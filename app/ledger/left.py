@@ -78,12 +78,8 @@ class Left:
             os.close(number)
         self._held = []
 
-    def _heard(self, name: str, row: Columns) -> bool:
-        told = self.notes.get(name, {})
-        return name in self.taken or "document" in told or bool(told.get("handed")) or row["handed"] is not None
-
-    def _hold(self, path: Path) -> bool:
-        """False: somebody else has it."""
+    def hold(self, path: Path) -> bool:
+        """Take one of its files; False: somebody else has it."""
         try:
             number = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError:  # gone, or nobody's that we may read
@@ -99,7 +95,8 @@ class Left:
         self._held.append((number, path))
         return True
 
-    def _read(self) -> None:
+    def read(self) -> bool:
+        """What the files say that were taken; False: there are none."""
         for number, _ in self._held:
             with os.fdopen(os.dup(number), "rb") as file:
                 head = _document(file.readline())
@@ -109,6 +106,11 @@ class Left:
                 self.here = self.here and head.get("machine") == machine()
                 for line in file:
                     self._take(_document(line), head.get("names"))
+        return bool(self._held)
+
+    def _heard(self, name: str, row: Columns) -> bool:
+        told = self.notes.get(name, {})
+        return name in self.taken or "document" in told or bool(told.get("handed")) or row["handed"] is not None
 
     def _take(self, line: Any, names: Any) -> None:
         match line:
@@ -130,8 +132,7 @@ def left(folder: Path) -> Iterator[Left]:
     files = sorted(folder.glob("*.jsonl"))
     for instance, paths in groupby(files, key=lambda path: path.name.partition(".")[0]):
         found = Left(instance)
-        if all(found._hold(path) for path in paths) and found._held:  # noqa: SLF001 - made here
-            found._read()  # noqa: SLF001 - as above
+        if all(found.hold(path) for path in paths) and found.read():
             yield found
         else:
             found.release()

@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -430,6 +430,14 @@ async def test_a_stop_while_the_database_is_away_loses_nothing(make: Make, tmp_p
 BODY = {"model": "dall-e-2", "size": "256x256", "response_format": "b64_json"}
 
 
+@contextmanager
+def serving(upstream: OpenAIStandIn, folder: Path) -> Iterator[Process]:
+    """A gateway whose provider is a stand-in."""
+    environ = {"PINHOLE_SANDBOX": "false", "OPENAI_API_KEY": upstream.key, "OPENAI_BASE_URL": upstream.base_url}
+    with Process(folder, "", environ) as found:
+        yield found.wait()
+
+
 def ask(gateway: Process, prompt: str) -> httpx2.Response:
     """One image, in a connection of its own that stays open."""
     return httpx2.post(f"{gateway.url}/v1/images/generations", json={**BODY, "prompt": prompt}, timeout=60)
@@ -437,26 +445,23 @@ def ask(gateway: Process, prompt: str) -> httpx2.Response:
 
 def test_sigterm_while_the_database_is_away(tmp_path: Path) -> None:
     """A gateway that is stopped in an outage answers its caller; its next start tells the ledger."""
-    with OpenAIStandIn() as upstream, ExitStack() as stack:
-        environ = {
-            "PINHOLE_SANDBOX": "false",
-            "OPENAI_API_KEY": upstream.key,
-            "OPENAI_BASE_URL": upstream.base_url,
-        }
-        gateway = stack.enter_context(Process(tmp_path, "", environ)).wait()
-        with closing(sqlite3.connect(tmp_path / "pinhole.db", isolation_level=None)) as plain:
-            assert ask(gateway, "first").status_code == 200
-            for _ in range(200):
-                if plain.execute("SELECT state FROM requests").fetchall() == [("delivered",)]:
-                    break
-                time.sleep(0.02)
-            plain.execute("CREATE TRIGGER away BEFORE UPDATE ON requests BEGIN SELECT RAISE(ABORT, 'away'); END")
-            assert ask(gateway, "second").status_code == 200
-            in_time = gateway.stop()
-            before = plain.execute("SELECT state FROM requests ORDER BY created").fetchall()
-            plain.execute("DROP TRIGGER away")
-            gateway.start().wait()
-            after = plain.execute("SELECT state FROM requests ORDER BY created").fetchall()
+    with (
+        OpenAIStandIn() as upstream,
+        serving(upstream, tmp_path) as gateway,
+        closing(sqlite3.connect(tmp_path / "pinhole.db", isolation_level=None)) as plain,
+    ):
+        assert ask(gateway, "first").status_code == 200
+        for _ in range(200):
+            if plain.execute("SELECT state FROM requests").fetchall() == [("delivered",)]:
+                break
+            time.sleep(0.02)
+        plain.execute("CREATE TRIGGER away BEFORE UPDATE ON requests BEGIN SELECT RAISE(ABORT, 'away'); END")
+        assert ask(gateway, "second").status_code == 200
+        in_time = gateway.stop()
+        before = plain.execute("SELECT state FROM requests ORDER BY created").fetchall()
+        plain.execute("DROP TRIGGER away")
+        gateway.start().wait()
+        after = plain.execute("SELECT state FROM requests ORDER BY created").fetchall()
 
     assert in_time
     assert before == [("delivered",), ("reserved",)]
@@ -465,13 +470,7 @@ def test_sigterm_while_the_database_is_away(tmp_path: Path) -> None:
 
 def test_a_repeat_of_what_was_on_its_way_is_no_new_call(tmp_path: Path) -> None:
     """Nobody knows whether the first caller has it: the repeat is told so; what was taken may be asked for anew."""
-    with OpenAIStandIn() as upstream, ExitStack() as stack:
-        environ = {
-            "PINHOLE_SANDBOX": "false",
-            "OPENAI_API_KEY": upstream.key,
-            "OPENAI_BASE_URL": upstream.base_url,
-        }
-        gateway = stack.enter_context(Process(tmp_path, "", environ)).wait()
+    with OpenAIStandIn() as upstream, serving(upstream, tmp_path) as gateway:
         with httpx2.Client(timeout=60) as client:
 
             def asked(prompt: str) -> int:
