@@ -16,6 +16,7 @@ from app.registry import Route
 from providers.core.errors import PinholeError
 from providers.core.plan import Adjustment, Kind, Plan
 from providers.core.prices import MICRO, Usage
+from providers.core.spec import ModelSpec
 from providers.core.types import AspectRatio, Auto, Size
 from providers.core.valueclass import valueclass
 
@@ -176,25 +177,24 @@ def headers(answer: Answer) -> dict[str, str]:
     return found
 
 
-def served(route: Route) -> dict[str, str]:
+def served(route: Route) -> Mapping[str, str]:
     """Who serves it, and how long still."""
-    return {"pinhole-provider": route.provider, "pinhole-model": route.spec.id, **lifecycle(route)}
+    return _served(route.provider, route.spec)
 
 
-def lifecycle(route: Route) -> dict[str, str]:
+@lru_cache(maxsize=512)  # as many as there are rows
+def _served(provider: str, spec: ModelSpec) -> Mapping[str, str]:
+    return {"pinhole-provider": provider, "pinhole-model": spec.id, **lifecycle(spec)}
+
+
+def lifecycle(spec: ModelSpec) -> dict[str, str]:
     """`Deprecation` (RFC 9745) and `Sunset` (RFC 8594) of a model that its provider retires or has retired."""
-    spec = route.spec
     found = {}
     if since := spec.deprecated_on or spec.retired_on:
         found["deprecation"] = f"@{_midnight(since)}"
     if spec.retired_on:
-        found["sunset"] = _sunset(spec.retired_on)
+        found["sunset"] = f"{spec.retired_on:%a, %d %b %Y} 00:00:00 GMT"
     return found
-
-
-@lru_cache(maxsize=64)
-def _sunset(day: date) -> str:
-    return day.strftime("%a, %d %b %Y 00:00:00 GMT")
 
 
 def _midnight(day: date) -> int:

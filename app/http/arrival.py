@@ -77,7 +77,7 @@ def gone(scope: Scope, receive: Receive) -> Gone:
 
 def lent(scope: Scope) -> Lend | None:
     """How the server gives the body, where it does more than tell of it."""
-    lend: Lend | None = scope.get("extensions", {}).get(LEND)
+    lend: Lend | None = scope.get("extensions", {}).pop(LEND, None)  # left there it would hold the scope in a circle
     return lend
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,7 @@ from app.limiter.protocol import (
     nothing_spent,
     used_of,
 )
+from providers.core.valueclass import valueclass
 from providers.kit.clock import Clock
 
 MINUTE: Final = 60.0
@@ -46,20 +47,23 @@ class Bucket:
     It may lie at most a minute ahead of now. A clock that went back locks nobody out for longer than a minute.
     """
 
-    __slots__ = ("arrival",)
+    __slots__ = ("_next", "arrival")
 
     def __init__(self) -> None:
-        self.arrival = 0.0
+        self.arrival = self._next = 0.0
 
-    def look(self, more: float, limit: float, at: Moment) -> tuple[float, float]:
+    def look(self, more: float, limit: float, at: Moment) -> float:
         now = at.now
-        self.arrival = min(self.arrival, now + MINUTE)
-        ahead = (self.arrival - now if self.arrival > now else 0.0) + more * MINUTE / limit
+        ahead = self.arrival - now if self.arrival > now else 0.0
+        if ahead > MINUTE:
+            ahead, self.arrival = MINUTE, now + MINUTE
+        ahead += more * MINUTE / limit
+        self._next = now + ahead if ahead > 0.0 else now
         wait = ahead - MINUTE
-        return (now + ahead if ahead > 0.0 else now), (wait if wait > GRAIN else 0.0)
+        return wait if wait > GRAIN else 0.0
 
-    def put(self, arrival: float, _: Moment) -> None:
-        self.arrival = arrival
+    def take(self, _: Moment) -> None:
+        self.arrival = self._next
 
     def rests(self, at: Moment) -> bool:
         return self.arrival <= at.now
@@ -68,17 +72,17 @@ class Bucket:
 class Flying:
     """Images in flight."""
 
-    __slots__ = ("_images",)
+    __slots__ = ("_images", "_next")
 
     def __init__(self) -> None:
-        self._images = 0.0
+        self._images = self._next = 0.0
 
-    def look(self, more: float, limit: float, _: Moment) -> tuple[float, float]:
-        images = self._images + more
-        return images, 1.0 if images > limit else 0.0
+    def look(self, more: float, limit: float, _: Moment) -> float:
+        self._next = self._images + more
+        return 1.0 if self._next > limit else 0.0
 
-    def put(self, images: float, _: Moment) -> None:
-        self._images = images
+    def take(self, _: Moment) -> None:
+        self._images = self._next
 
     def rests(self, _: Moment) -> bool:
         return not self._images
@@ -87,21 +91,23 @@ class Flying:
 class Purse:
     """Micro-dollars by UTC day, each day from the ledger's sum on."""
 
-    __slots__ = ("spent",)
+    __slots__ = ("_next", "spent")
 
     def __init__(self) -> None:
         self.spent: dict[int, float] = {}
+        self._next = 0.0
 
-    def look(self, more: float, limit: float, at: Moment) -> tuple[float, float]:
+    def look(self, more: float, limit: float, at: Moment) -> float:
         if at.day not in self.spent:
-            return 0.0, UNREAD
-        spent = self.spent[at.day] + more
-        wait = max(1.0, (at.day + 1) * DAY - at.time) if spent > limit else 0.0  # a fallback's day may be over
-        return spent, wait
+            return UNREAD
+        self._next = self.spent[at.day] + more
+        if self._next <= limit:
+            return 0.0
+        return max(1.0, (at.day + 1) * DAY - at.time)  # a fallback's day may be over
 
-    def put(self, spent: float, at: Moment) -> None:
+    def take(self, at: Moment) -> None:
         if at.day in self.spent:
-            self.spent[at.day] = spent
+            self.spent[at.day] = self._next
 
     def rests(self, at: Moment) -> bool:
         return at.day not in self.spent
@@ -110,7 +116,7 @@ class Purse:
 Cell = Bucket | Flying | Purse
 """What one scope has taken of one unit.
 
-`look` tells what it would hold with so much more, and the seconds until that fits (0: now); `put` has it hold that.
+`look` tells the seconds until so much more fits (0: now), `take` has it hold what the last look was about.
 """
 
 CELLS: Final[Mapping[Unit, Callable[[], Cell]]] = {
@@ -130,6 +136,15 @@ class Rule:
     cell: Cell
 
 
+@valueclass(frozen=True, slots=True)
+class Grant:
+    """What a request holds: what it was granted, by which rules, of which day's money."""
+
+    spend: Spend
+    rules: list[Rule]
+    day: int
+
+
 class Bearer:
     """A scope with a cell for each unit that was ever limited; its rules are made anew when its limits change."""
 
@@ -147,9 +162,9 @@ class Bearer:
             self.rules = tuple(Rule(scope, unit, limit, self._cell(unit)) for unit, limit in scope.in_force)
         return self.rules
 
-    def rests(self, at: Moment) -> bool:
-        """Whether nothing is lost when it is forgotten."""
-        return all(cell.rests(at) for cell in self._cells.values())
+    def rests(self, at: Moment, held: Collection[int]) -> bool:
+        """Whether nothing is lost when it is forgotten: no request holds anything of it."""
+        return all(cell.rests(at) and id(cell) not in held for cell in self._cells.values())
 
     def _cell(self, unit: Unit) -> Cell:
         if unit not in self._cells:
@@ -165,17 +180,18 @@ class EmbeddedLimiter:
         self._ledger = spent
         self._bearers: dict[str, Bearer] = {}
         self._most = BEARERS
-        self._granted: dict[str, tuple[Spend, int]] = {}
+        self._granted: dict[str, Grant] = {}
 
     async def spend(self, spend: Spend) -> Decision:
-        held, day = self._granted.get(spend.request_id, (None, None))
-        at = Moment(self._clock, day)
+        held = self._granted.get(spend.request_id)
+        at = Moment(self._clock, held.day if held else None)
         rules = self._rules(spend)
-        if held is not None and held == spend:
-            _looked(self._steps(spend, rules, held), at)
+        if held is not None and held.spend == spend:
+            _looked(_steps(spend, rules, held), at)
             return Decision(allowed=True, standings=_standings(rules, at))
         while True:
-            taken, wait, worst = _looked(self._steps(spend, rules, held), at)
+            steps = _steps(spend, rules, held)
+            wait, worst = _looked(steps, at)
             if worst is None or wait != UNREAD:
                 break
             await self._read(worst, at.day)
@@ -189,20 +205,20 @@ class EmbeddedLimiter:
                 refused_unit=worst.unit,
                 retry_after=wait,
             )
-        for cell, value in taken:
-            cell.put(value, at)
-        self._granted[spend.request_id] = (spend, at.day)
+        for rule, _ in steps:
+            rule.cell.take(at)
+        self._granted[spend.request_id] = Grant(spend, rules, at.day)
         return Decision(allowed=True, standings=_standings(rules, at))
 
     async def settle(self, spend: Spend, used: Used) -> None:
-        held, day = self._granted.pop(spend.request_id, (None, 0))
+        held = self._granted.pop(spend.request_id, None)
         if held is None:
             return
-        at, final, before = Moment(self._clock, day), used_of(held, used), held.amounts
-        for rule in self._rules(held):
+        at, final, before = Moment(self._clock, held.day), used_of(held.spend, used), held.spend.amounts
+        for rule in held.rules:
             if more := final[rule.unit] - before[rule.unit]:
-                value, _ = rule.cell.look(more, rule.limit, at)
-                rule.cell.put(value, at)
+                rule.cell.look(more, rule.limit, at)
+                rule.cell.take(at)
 
     async def ready(self) -> bool:
         return True
@@ -225,16 +241,6 @@ class EmbeddedLimiter:
         for old in [known for known in rule.cell.spent if known < day - 1]:
             del rule.cell.spent[old]
 
-    def _steps(self, spend: Spend, rules: list[Rule], held: Spend | None) -> list[tuple[Rule, float]]:
-        """Every limit, and how much more of it than the request holds (by a failed way) it is to hold."""
-        amounts = spend.amounts
-        steps = [(rule, amounts[rule.unit]) for rule in rules]
-        if held is None:
-            return steps
-        before = {id(rule.cell): (rule, held.amounts[rule.unit]) for rule in self._rules(held)}
-        found = [(rule, more - before.pop(id(rule.cell), (rule, 0.0))[1]) for rule, more in steps]
-        return [*found, *((rule, -amount) for rule, amount in before.values())]
-
     def _rules(self, spend: Spend) -> list[Rule]:
         return [rule for scope in spend.scopes if scope.in_force for rule in self._bearer(scope.key).under(scope)]
 
@@ -243,34 +249,50 @@ class EmbeddedLimiter:
         if found is None:
             if len(self._bearers) >= self._most:  # end users have names without end
                 at = Moment(self._clock, None)
-                self._bearers = {key: bearer for key, bearer in self._bearers.items() if not bearer.rests(at)}
+                held = {id(rule.cell) for grant in self._granted.values() for rule in grant.rules}
+                self._bearers = {name: each for name, each in self._bearers.items() if not each.rests(at, held)}
                 self._most = max(BEARERS, 2 * len(self._bearers))
             found = self._bearers[key] = Bearer()
         return found
 
 
-def _looked(steps: list[tuple[Rule, float]], at: Moment) -> tuple[list[tuple[Cell, float]], float, Rule | None]:
-    """What each cell would hold, the longest wait until all of them may, and whose that is.
+def _steps(spend: Spend, rules: list[Rule], held: Grant | None) -> list[tuple[Rule, float]]:
+    """Every limit, and how much more of it than the request holds (by a failed way) it is to hold."""
+    amounts = spend.amounts
+    steps = [(rule, amounts[rule.unit]) for rule in rules]
+    if held is None:
+        return steps
+    had = held.spend.amounts
+    before = {id(rule.cell): (rule, had[rule.unit]) for rule in held.rules}
+    found = [(rule, more - before.pop(id(rule.cell), (rule, 0.0))[1]) for rule, more in steps]
+    return [*found, *((rule, -amount) for rule, amount in before.values())]
+
+
+def _looked(steps: list[tuple[Rule, float]], at: Moment) -> tuple[float, Rule | None]:
+    """The longest wait until all may be taken, and whose that is.
 
     UNREAD is the wait for a budget of which nobody knows here what is spent.
     """
-    taken: list[tuple[Cell, float]] = []
     longest, worst = 0.0, None
     for rule, more in steps:
-        value, wait = rule.cell.look(more, rule.limit, at)
+        wait = rule.cell.look(more, rule.limit, at)
         if wait == UNREAD:
-            return taken, UNREAD, rule
-        taken.append((rule.cell, value))
+            return UNREAD, rule
         if more > 0 and wait > longest:
             longest, worst = wait, rule
-    return taken, longest, worst
+    return longest, worst
 
 
 def _standings(rules: list[Rule], at: Moment) -> tuple[Standing, ...]:
-    now, found = at.now, []
+    """Where the tightest limit of each rate stands."""
+    now = at.now
+    tightest: dict[Unit, Standing] = {}
     for rule in rules:
         cell, limit = rule.cell, rule.limit
         if isinstance(cell, Bucket):
             ahead = cell.arrival - now if cell.arrival > now else 0.0
-            found.append(Standing(rule.unit, limit, limit * (1 - ahead / MINUTE) if ahead < MINUTE else 0.0, ahead))
-    return tuple(found)
+            left = limit * (1 - ahead / MINUTE) if ahead < MINUTE else 0.0
+            known = tightest.get(rule.unit)
+            if known is None or left < known.remaining:
+                tightest[rule.unit] = Standing(rule.unit, limit, left, ahead)
+    return tuple(tightest.values())

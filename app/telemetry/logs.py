@@ -11,13 +11,25 @@ from functools import lru_cache
 from traceback import extract_tb
 from typing import Any, Final, TextIO
 
+from pydantic_core import to_json
+
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
 TRACE_ID: Final[ContextVar[str]] = ContextVar("trace_id", default="")
 OURS: Final = "pinhole"
 FRAMES: Final = 12
 LONGEST: Final = 300
-_ENCODE: Final = json.JSONEncoder(ensure_ascii=False).encode
 log: Final = logging.getLogger(OURS)
+
+
+class Record(logging.LogRecord):
+    """What lines are made of: the library's own takes paths apart, of which no line tells."""
+
+    def __init__(self, name: str, level: int, *rest: Any, **_: Any) -> None:
+        self.name, self.levelno, self.levelname = name, level, logging.getLevelName(level)
+        self.pathname, self.lineno, self.msg, args, self.exc_info, *_rest = rest
+        self.args = args[0] if args and len(args) == 1 and isinstance(args[0], dict) and args[0] else args
+        self.exc_text = self.stack_info = None
+        self.created = time.time()
 
 
 class JSONFormatter(logging.Formatter):
@@ -41,7 +53,7 @@ class JSONFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[0]:
             line["trace"] = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(record.exc_info[2])][-FRAMES:]
             line["kind"] = record.exc_info[0].__name__
-        return _ENCODE(line)
+        return written(line)
 
 
 class Lines(logging.StreamHandler[TextIO]):
@@ -49,6 +61,14 @@ class Lines(logging.StreamHandler[TextIO]):
 
     def flush(self) -> None:
         return None
+
+
+def written(line: dict[str, Any]) -> str:
+    """A line as JSON."""
+    try:
+        return to_json(line).decode()
+    except ValueError:  # half a surrogate pair has no UTF-8, but it has an escape
+        return json.dumps(line)
 
 
 @lru_cache(maxsize=4)
@@ -67,6 +87,7 @@ def configure_logging() -> None:
     """All loggers to standard error, as JSON. No line tells threads, processes or callers, so no record looks."""
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001 - as Python's "Logging HOWTO: Optimization" says
+    logging.setLogRecordFactory(Record)
     handler = Lines(sys.stderr)
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -24,9 +24,8 @@ class Account(Protocol):
 
 def hidden(text: str, account: Account) -> str:
     """The text without the account's secrets, and without the beginning of one that a limit of length has cut."""
-    for secret in _secrets(account):
-        if secret[:_SHORTEST] not in text:
-            continue
+    found = [secret for secret in account.secrets if len(secret) >= _SHORTEST and secret[:_SHORTEST] in text]
+    for secret in sorted(found, key=len, reverse=True):  # so that none hides a part of another
         text = text.replace(secret, MASK)
         cut = next((n for n in range(len(secret) - 1, _SHORTEST - 1, -1) if text.endswith(secret[:n])), 0)
         text = text[: len(text) - cut] + MASK if cut else text
@@ -40,8 +39,3 @@ def hide(error: F, account: Account) -> F:
             setattr(error, name, hidden(value, account))
     error.args = (error.message,)
     return error
-
-
-def _secrets(account: Account) -> list[str]:
-    """Longest first, so that none hides a part of another."""
-    return sorted((secret for secret in account.secrets if len(secret) >= _SHORTEST), key=len, reverse=True)

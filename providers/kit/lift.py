@@ -150,7 +150,10 @@ def _spans(view: memoryview, threshold: int) -> Iterator[tuple[int, int, Lifted 
 
     With its handle when it is base64.
     """
-    body, length = _searchable(view), len(view)
+    length = len(view)
+    if length <= threshold:
+        return
+    body = _searchable(view)
     start = body.find(_QUOTE, 0, length) + 1
     while start and start + threshold < length:
         inside = body.rfind(_QUOTE, start, start + threshold)

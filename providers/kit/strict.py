@@ -7,6 +7,7 @@ import math
 from typing import Any, Final
 
 MAX_DEPTH: Final = 64
+SPACE: Final = " \t\r\n"
 
 
 class MalformedJSON(ValueError):
@@ -23,7 +24,8 @@ def parsed(text: bytes) -> Any:
 
 def _parsed(text: bytes) -> Any:
     try:
-        return _DECODER.decode(text.decode("utf-8"))
+        whole = text.decode("utf-8").strip(SPACE)
+        document, end = _DECODER.raw_decode(whole)
     except UnicodeDecodeError:
         raise MalformedJSON("not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -34,6 +36,9 @@ def _parsed(text: bytes) -> Any:
         raise
     except ValueError:
         raise MalformedJSON("a number has too many digits") from None
+    if end < len(whole):
+        raise MalformedJSON("Extra data")
+    return document
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -246,8 +246,8 @@ def test_lifecycle_headers_are_dates_of_their_standards() -> None:
     )
     ending = replace(route, spec=replace(route.spec, retired_on=date(2027, 2, 1), deprecated_on=date(2026, 12, 31)))
 
-    assert lifecycle(route) == {}
-    assert lifecycle(ending) == {"deprecation": "@1798675200", "sunset": "Mon, 01 Feb 2027 00:00:00 GMT"}
+    assert lifecycle(route.spec) == {}
+    assert lifecycle(ending.spec) == {"deprecation": "@1798675200", "sunset": "Mon, 01 Feb 2027 00:00:00 GMT"}
 
 
 def test_limits_describe_the_tightest() -> None:

@@ -13,7 +13,7 @@ import pytest
 from app.main import create_app
 from app.settings import load
 from providers.core.types import InputImage
-from tests.gateway import running
+from tests.gateway import Gateway, running
 from tests.matrix.vendors import VENDORS
 from tests.upstreams.images import png
 
@@ -42,6 +42,24 @@ async def test_a_request_leaves_no_circle(data_dir: Path) -> None:
             gc.garbage.clear()
 
     assert {kind: count for kind, count in kinds.items() if kind.startswith(("app.", "providers."))} == {}
+
+
+def test_a_request_over_a_connection_leaves_no_circle(sandbox: Gateway) -> None:
+    """Nothing of what the server holds of an answered request waits for the collector either."""
+    with httpx2.Client(base_url=sandbox.v1, timeout=60) as client:
+        client.post("/images/generations", json=BODY)
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for number in range(4):
+                client.post("/images/generations", json={**BODY, "prompt": f"a kite {number}"})
+            gc.collect()
+            kinds = {f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.garbage}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+
+    assert {kind for kind in kinds if kind.startswith(("app.", "providers.", "uvicorn."))} == set()
 
 
 @pytest.mark.parametrize("word", ["", "BOOM", "FORBIDDEN", "TRUNCATE"])

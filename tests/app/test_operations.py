@@ -6,11 +6,14 @@ import io
 import json
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 from app.telemetry import REQUEST_ID, JSONFormatter, Telemetry
+from app.telemetry.logs import Record
 from app.telemetry.metrics import Metrics
 from providers.kit.journal import Journal
 from tests.app.test_metrics import entry
@@ -44,21 +47,49 @@ def test_the_alert_rules_are_rules() -> None:
             assert set(re.findall(r"(\w+)(?:=|!)", matchers)) <= labels[name]
 
 
-def test_the_log_line_is_as_shown() -> None:
-    """A settled line has the fields of the example, in their order."""
+@contextmanager
+def logged() -> Iterator[io.StringIO]:
+    """What is logged inside, as it is written."""
     out = io.StringIO()
     handler = logging.StreamHandler(out)
     handler.setFormatter(JSONFormatter())
     logger = logging.getLogger("pinhole")
-    before = logger.level
+    before, factory = logger.level, logging.getLogRecordFactory()
+    logger.propagate = False  # to pytest's own handler, which tells files
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    token = REQUEST_ID.set("req_1")
+    logging.setLogRecordFactory(Record)
     try:
-        Telemetry().settled(entry("r"), Journal())
+        yield out
     finally:
-        REQUEST_ID.reset(token)
+        logging.setLogRecordFactory(factory)
         logger.setLevel(before)
+        logger.propagate = True
         logger.removeHandler(handler)
 
+
+def test_the_log_line_is_as_shown() -> None:
+    """A settled line has the fields of the example, in their order."""
+    with logged() as out:
+        token = REQUEST_ID.set("req_1")
+        Telemetry().settled(entry("r"), Journal())
+        REQUEST_ID.reset(token)
+
     assert list(json.loads(out.getvalue())) == list(json.loads(blocks("json")[0]))
+
+
+def test_a_record_tells_what_lines_need() -> None:
+    """The message with its arguments, the fields, and of an error its kind; half a surrogate pair costs no line."""
+    logger = logging.getLogger("pinhole")
+    with logged() as out:
+        logger.info("%s of %d", "one", 2, extra={"fields": {"name": "a\ud800"}})
+        logger.warning("%(a)s", {"a": "b"})
+        try:
+            json.loads("{")
+        except ValueError:
+            logger.exception("failed")
+    first, second, third = map(json.loads, out.getvalue().splitlines())
+
+    assert (first["level"], first["message"], first["name"]) == ("info", "one of 2", "a\ud800")
+    assert (second["level"], second["message"]) == ("warning", "b")
+    assert (third["kind"], third["message"]) == ("JSONDecodeError", "failed")

@@ -230,19 +230,25 @@ def _address(url: str, sni: str | None) -> tuple[Origin, str, str]:
 
 def _message(request: WireRequest) -> tuple[Origin, list[Buffer]]:
     """Where a request goes, and its buffers. Raises UpstreamUnreachable: none of it was sent."""
+    body = request.body
+    origin, head = _head(request.method, request.url, request.sni, *request.headers.items())
+    end = b"content-length: %d\r\n\r\n" % sum(map(len, body)) if body or request.method == "POST" else b"\r\n"
+    return origin, [head + end, *body]
+
+
+@lru_cache(maxsize=256)  # an account's own to each of its routes; those of forms and links are soon let go
+def _head(method: str, url: str, sni: str | None, *headers: tuple[str, str]) -> tuple[Origin, bytes]:
+    """Where a request goes, and its head but for the length of its body. Raises UpstreamUnreachable."""
     try:
-        origin, host, target = _address(request.url, request.sni)
+        origin, host, target = _address(url, sni)
     except ValueError:
         raise UpstreamUnreachable("The upstream's address cannot be used.") from None
-    headers = {"host": host, "accept-encoding": ACCEPT, **request.headers}
-    if request.body or request.method == "POST":
-        headers["content-length"] = str(sum(map(len, request.body)))
-    lines = [f"{name}: {value}" for name, value in headers.items()]
-    lines.insert(0, f"{request.method} {target} HTTP/1.1")
+    told = {"host": host, "accept-encoding": ACCEPT, **dict(headers)}
+    told.pop("content-length", None)
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in told.items())]
     if not PLAIN.fullmatch("".join(lines)):
         raise UpstreamUnreachable("A header for the upstream holds a control character.")
-    lines.append("\r\n")
-    return origin, ["\r\n".join(lines).encode("latin-1"), *request.body]
+    return origin, "".join(f"{line}\r\n" for line in lines).encode("latin-1")
 
 
 async def _inflated(headers: Mapping[str, str], body: memoryview, limit: int) -> memoryview:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # in the library, not in its stubs
 
@@ -40,8 +40,10 @@ class HTTPTransport:
         self._environ = os.environ if environ is None else environ
         self._chosen: dict[str, bool] = {}
 
-    async def send(self, request: WireRequest, seconds: float, limit: int = MAX_ANSWER_BYTES) -> HTTPResponse:
-        return await self._carrier(request.url).send(request, seconds, limit)
+    def send(
+        self, request: WireRequest, seconds: float, limit: int = MAX_ANSWER_BYTES
+    ) -> Coroutine[Any, Any, HTTPResponse]:
+        return self._carrier(request.url).send(request, seconds, limit)
 
     @asynccontextmanager
     async def open(self, request: WireRequest, seconds: float) -> AsyncIterator[Answer]:
