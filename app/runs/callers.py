@@ -9,7 +9,7 @@ from typing import Final
 from app.errors import KeyReused
 from app.http.receipts import Peer, gone
 from app.runs.protocol import Doubtful, Index, Record, Reused
-from app.runs.run import Seat
+from app.runs.run import Run, Seat
 from providers.kit.clock import Clock
 
 LOOK_SECONDS: Final = 0.005  # the first pause of a request that may repeat a run of another gateway
@@ -29,6 +29,11 @@ class Place:
         self.seat = seat
         self.decided.set()
         return seat
+
+    @property
+    def believed(self) -> bool:
+        """Whether it ended as if it had all of its answer, which a retry may still deny."""
+        return self.peer is not None and not self.peer.events
 
     @property
     def leaving(self) -> bool:
@@ -58,6 +63,13 @@ class Callers:
         places.remove(place)
         if not places:
             del self._places[place.wish]
+
+    def denied(self, run: Run, *, only_firsts: bool = False) -> None:
+        """A retry asks for this run: who only seemed to have its answer leaves without it."""
+        for place in [*self._places.get((run.record.caller, run.record.fingerprint), ())]:
+            seat = place.seat
+            if seat is not None and seat.run is run and place.believed and not (only_firsts and seat.repeat):
+                seat.leave(delivered=False)
 
     async def begun(self, place: Place, record: Record, *, retry: int, patience: float) -> Record | None:
         """What the index says when it knows of every equal caller that left. Raises KeyReused."""

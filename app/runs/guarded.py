@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from app.errors import Overloaded
 from app.runs.ledgered import LedgerIndex
-from app.runs.protocol import KEPT_SECONDS, IndexLost, Record
+from app.runs.protocol import KEPT_SECONDS, IndexLost, Record, Unheard
 from app.runs.redis import RedisIndex
 from providers.kit.clock import Clock
 
@@ -39,6 +39,8 @@ class GuardedIndex:
         self._lost = False
         self._lost_until = 0.0
         self._missed: dict[str, float] = {}  # and since when, oldest first
+        self._unreleased: dict[str, str] = {}  # askers, and the runs that they held
+        self._greeting = asyncio.Lock()
         self._dropping = False
 
     @property
@@ -54,17 +56,25 @@ class GuardedIndex:
                 self._asked(partial(self._far.restore, each), None) for each in found[first : first + TOLD_AT_ONCE]
             )
             await asyncio.gather(*told)
-        await self._asked(self._far.beat, True)
+        await self._asked(partial(self._far.beat, told=True), True)
 
     async def begin(self, record: Record, *, retry: int, patience: float, waited: float = 0.0) -> Record | None:
+        begin = partial(self._far.begin, record, retry=retry, patience=patience, waited=waited)
         try:
-            found = await self._tried(partial(self._far.begin, record, retry=retry, patience=patience, waited=waited))
-        except IndexLost:
+            found = await self._begun(begin)
+        except (IndexLost, Unheard):
             self._miss(record.id)
             return await self._near.begin(record, retry=retry, patience=patience)
         if found is None:
             await self._near.put(record)
         return await self._known(found)
+
+    async def _begun(self, begin: Callable[[], Awaitable[Record | None]]) -> Record | None:
+        try:
+            return await self._tried(begin)
+        except Unheard:
+            await self._greet()
+            return await self._tried(begin)
 
     async def put(self, record: Record) -> tuple[str, ...]:
         gone = await self._near.put(record)
@@ -93,7 +103,12 @@ class GuardedIndex:
 
     async def release(self, name: str, asker: str) -> None:
         await self._near.release(name, asker)
-        await self._asked(lambda: self._far.release(name, asker), None)
+        try:
+            await self._tried(lambda: self._far.release(name, asker))
+        except IndexLost:
+            self._unreleased[asker] = name
+            if len(self._unreleased) > TOLD_AT_ONCE:
+                del self._unreleased[next(iter(self._unreleased))]
 
     async def forget(self, name: str) -> None:
         await self._near.forget(name)
@@ -102,13 +117,9 @@ class GuardedIndex:
     async def beat(self) -> bool:
         """Also the way back: what Redis missed, or all of it when it forgot this gateway, is told again."""
         try:
-            known = await self._tried(self._far.beat)
-            if not known:
-                self._miss(*(record.id for record in self._near.records))
-            await self._tell()
+            return await self._greet()
         except (IndexLost, Overloaded):  # without the ledger too: what is to be told waits
             return False
-        return known
 
     async def close(self) -> None:
         await self._near.close()
@@ -118,17 +129,33 @@ class GuardedIndex:
         """What the ledger says of a run whose gateway is gone; unknown when it says nothing, and so no new call."""
         return None if found is None else await self._near.looked_up(found) or found
 
+    async def _greet(self) -> bool:
+        """Redis decides nothing for this gateway before it has heard of all that this gateway runs."""
+        async with self._greeting:
+            known = await self._tried(self._far.beat)
+            if not known:
+                self._miss(*(record.id for record in self._near.records))
+            await self._tell()
+            if not known:
+                await self._tried(partial(self._far.beat, told=True))
+        return known
+
     async def _tell(self) -> None:
+        for asker, held in [*self._unreleased.items()]:
+            await self._tried(partial(self._far.release, held, asker))
+            self._unreleased.pop(asker, None)
         names = list(self._missed)
         for first in range(0, len(names), TOLD_AT_ONCE):
             await asyncio.gather(*(self._tell_of(name) for name in names[first : first + TOLD_AT_ONCE]))
 
     async def _tell_of(self, name: str) -> None:
-        record = await self._near.get(name)
-        if record is None:
+        left, record = self._near.left(name), await self._near.get(name)
+        if not left and record is None:
             await self._tried(partial(self._far.forget, name))
-        else:
+        elif not left and record is not None:
             await self._tried(partial(self._far.put, record))
+        elif record is not None:  # its own gateway may live, and has told more of it
+            await self._tried(partial(self._far.restore, record))
         self._missed.pop(name, None)
 
     def _miss(self, *names: str) -> None:

@@ -53,6 +53,11 @@ class LedgerIndex(MemoryIndex):
         found = await super().get(name)
         return None if found is None else await self.looked_up(found)
 
+    def left(self, name: str) -> bool:
+        """Whether it is a row that was there at the start: of a process that ended, or of another gateway's."""
+        known = self._book.records.get(name)
+        return known is not None and known.owner == GONE
+
     async def looked_up(self, record: Record) -> Record | None:
         """The record, and of a run whose gateway is gone what its row says: it may go on, or have ended since.
 

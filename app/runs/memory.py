@@ -89,7 +89,9 @@ class MemoryIndex:
         self._expire()
         known = self._book.records.get(record.id)
         if known is not None:
-            record = replace(record, alone=record.alone or known.alone, delivered=record.delivered or known.delivered)
+            alone, delivered = record.alone or known.alone, record.delivered or known.delivered
+            answered = known.state is State.ANSWERED and record.state is not State.ANSWERED
+            record = replace(known if answered else record, alone=alone, delivered=delivered)
         self._write(record)
         return tuple(self._make_room())
 
@@ -217,7 +219,9 @@ class MemoryIndex:
         self._book.records[record.id] = record
         if known is None:
             self._label(record, record.id)
-            if record.key:
+            if record.key and record.state is State.FREE:
+                self._book.keys.setdefault((record.caller, record.key), record.id)
+            elif record.key:
                 self._book.keys[record.caller, record.key] = record.id
             else:
                 self._book.same[record.caller, record.fingerprint].append(record.id)

@@ -23,6 +23,8 @@ HELD_SECONDS: Final = 0.2
 FIRST_SECONDS: Final = 0.05
 FIRST_SHARE: Final = 0.01
 LEAST_SECONDS: Final = 0.005  # a shorter wait would tell nothing
+# A gateway of which nothing was heard for so long may stand still: it cannot tell who left.
+LATE_SECONDS: Final = 4.0
 
 
 class State(StrEnum):
@@ -64,11 +66,15 @@ class Reused(Exception):
 
 
 class Doubtful(Exception):
-    """The request repeats a run if that one's caller, at another gateway, has left; `seconds` until that is known."""
+    """The request repeats a run if that one's caller, at another gateway, has left; in `seconds` it may be known."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         super().__init__(seconds)
+
+
+class Unheard(Exception):
+    """The index does not know this gateway's runs (any more): they have to be told before it can decide."""
 
 
 class IndexLost(Exception):
@@ -100,7 +106,10 @@ class Index(Protocol):
         """
 
     async def put(self, record: Record) -> tuple[str, ...]:
-        """Write a whole record. Returns the documents that have to go to make room: oldest, undelivered ones last."""
+        """Write a whole record. Returns the documents that have to go to make room: oldest, undelivered ones last.
+
+        What is answered stays so, and what failed for free takes no key from another run: gateways may write late.
+        """
 
     async def get(self, name: str) -> Record | None:
         """A run by its internal id."""

@@ -24,6 +24,7 @@ from app.runs.protocol import (
     Record,
     Reused,
     State,
+    Unheard,
 )
 from providers.kit.clock import Clock
 
@@ -34,7 +35,10 @@ BEGUN: Final = 8
 
 
 class RedisIndex:
-    """Every method is one script; a lost reply is asked for once more, which no script minds. Raises IndexLost."""
+    """Every method is one script; a lost reply is asked for once more, which no script minds. Raises IndexLost.
+
+    `begin` raises Unheard when Redis lost its data, or this gateway stood still for longer than its lease.
+    """
 
     shared = True
 
@@ -48,11 +52,13 @@ class RedisIndex:
         self._mine = (bulk(instance), *(bulk(_milliseconds(value)) for value in times))
 
     async def start(self) -> object:
-        return await self.beat()
+        return await self.beat(told=True)
 
     async def begin(self, record: Record, *, retry: int, patience: float, waited: float = 0.0) -> Record | None:
         until = _milliseconds(self._clock.time() + patience)
         reply = await self._run("begin", *_written(record)[:BEGUN], retry, until, _milliseconds(waited))
+        if reply[0] == "unheard":
+            raise Unheard
         if reply[0] == "reused":
             raise Reused
         if reply[0] == "doubt":
@@ -89,8 +95,9 @@ class RedisIndex:
     async def forget(self, name: str) -> None:
         await self._run("forget", name)
 
-    async def beat(self) -> bool:
-        return bool(await self._run("beat"))
+    async def beat(self, *, told: bool = False) -> bool:
+        """As Index has it. `told`: Redis has heard of all that this gateway runs; before, it decides nothing for it."""
+        return bool(await self._run("beat", int(told)))
 
     async def close(self) -> None:
         """Tells Redis when it is there, and lets go of the connection."""

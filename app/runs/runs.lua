@@ -8,6 +8,7 @@ local FIELDS = { 'id', 'caller', 'label', 'fingerprint', 'key', 'started', 'owne
   'document', 'size', 'failure' }
 -- As in app/runs/protocol.py: how long a hang-up may not have been told (ms), and which part of a run's time that is.
 local HELD, FIRST, LEAST, SHARE = 200, 50, 5, 0.01
+local LATE = 4000 -- as there: a gateway that was not heard of for so long (ms) cannot tell who left
 local BEGUN = 8 -- the first fields are written at the beginning; the others are then these
 local LATER = { __index = { alone = '0', delivered = '0', document = '', size = '0', failure = '' } }
 
@@ -82,7 +83,9 @@ local function write(run, first, fields)
   if not first then return end
   redis.call('SET', label_of(run.caller, run.label), run.id, 'PX', left)
   if run.key ~= '' then
-    redis.call('SET', key_of(run), run.id, 'PX', left)
+    if run.state ~= 'free' or redis.call('EXISTS', key_of(run)) == 0 then
+      redis.call('SET', key_of(run), run.id, 'PX', left)
+    end
   else
     redis.call('ZADD', same_of(run), run.started, run.id)
     redis.call('PEXPIRE', same_of(run), REPEAT)
@@ -102,13 +105,18 @@ local function unheard(run) -- of a gateway's own callers each hang-up is known 
   return ms >= LEAST and ms or 0
 end
 
+local function silent(owner) -- how long it takes at most until it is heard of, or dead (ms)
+  local left = owner == me and -1 or redis.call('PTTL', prefix .. ':gateway:' .. owner)
+  return (left >= 0 and left <= lease - LATE) and left + 1 or 0
+end
+
 local function repeated(asked, retry)
   local oldest = string.format('%.0f', now - REPEAT)
   local same = redis.call('ZRANGEBYSCORE', same_of(asked), oldest, '+inf')
-  if #same == 0 then return nil, 0 end
+  if #same == 0 then return nil, 0, 0 end
   redis.call('ZREMRANGEBYSCORE', same_of(asked), '-inf', '(' .. oldest)
   local waiting, held, failed
-  local doubt = 0
+  local doubt, silence = 0, 0
   for _, id in ipairs(same) do
     local run = load(id)
     if not run then
@@ -117,16 +125,18 @@ local function repeated(asked, retry)
       if over(run) then
         failed = failed or run
       elseif not claimed(run, asked.id) then
-        if run.alone == '1' then return run, 0 end
+        if run.alone == '1' then return run, 0, 0 end
         waiting = waiting or run
         doubt = math.max(doubt, unheard(run))
+        if run.state == 'running' then silence = math.max(silence, silent(run.owner)) end
       else
         if tonumber(run.retry or 0) < retry then held = held or run end
         doubt = math.max(doubt, unheard(run))
+        silence = math.max(silence, silent(run.claimer))
       end
     end
   end
-  return (retry > 0 and waiting) or held or failed, doubt
+  return (retry > 0 and waiting) or held or failed, doubt, silence
 end
 
 local function make_room(bound)
@@ -153,17 +163,16 @@ end
 
 if command == 'begin' then
   local asked, retry, patience = read(8, BEGUN), tonumber(ARGV[16]), ARGV[17]
-  if redis.call('PEXPIRE', prefix .. ':gateway:' .. me, lease) == 0 then
-    redis.call('SET', prefix .. ':gateway:' .. me, 'unheard', 'PX', lease) -- its next beat learns of the loss
-  end
+  if redis.call('GET', prefix .. ':gateway:' .. me) ~= 'heard' then return { 'unheard' } end
+  redis.call('PEXPIRE', prefix .. ':gateway:' .. me, lease)
   if redis.call('EXISTS', run_of(asked.id)) == 1 then return { 'first' } end -- the reply of the first try was lost
-  local found, doubt
+  local found, doubt, silence
   if asked.key ~= '' then
     found = keyed(asked)
     if found and found.fingerprint ~= asked.fingerprint then return { 'reused' } end
   else
-    found, doubt = repeated(asked, retry)
-    doubt = math.ceil(doubt - tonumber(ARGV[18]))
+    found, doubt, silence = repeated(asked, retry)
+    doubt = math.max(math.ceil(doubt - tonumber(ARGV[18])), silence)
     if not found and doubt > 0 then return { 'doubt', doubt } end
   end
   if not found then
@@ -180,10 +189,15 @@ end
 
 if command == 'put' then
   local run = read(8, #FIELDS)
-  local first = redis.call('EXISTS', run_of(run.id)) == 0
-  if ARGV[22] == '1' and not first then return {} end
+  local known = redis.call('HGET', run_of(run.id), 'state')
+  local first = not known
+  if ARGV[22] == '1' and known then return {} end
   for _, flag in ipairs({ 'alone', 'delivered' }) do
     if redis.call('HGET', run_of(run.id), flag) == '1' then run[flag] = '1' end
+  end
+  if known == 'answered' and run.state ~= 'answered' then
+    redis.call('HSET', run_of(run.id), 'alone', run.alone, 'delivered', run.delivered)
+    return {}
   end
   write(run, first, #FIELDS)
   return make_room(tonumber(ARGV[21]))
@@ -198,7 +212,9 @@ if command == 'find' then
 end
 
 if command == 'beat' then
-  return redis.call('SET', prefix .. ':gateway:' .. me, 'heard', 'PX', lease, 'GET') == 'heard' and 1 or 0
+  local known = redis.call('GET', prefix .. ':gateway:' .. me) == 'heard'
+  redis.call('SET', prefix .. ':gateway:' .. me, (known or ARGV[8] == '1') and 'heard' or 'met', 'PX', lease)
+  return known and 1 or 0
 end
 
 if command == 'close' then

@@ -73,6 +73,8 @@ class Runs:
         place = self._callers.enter(record, peer)
         found = await self._callers.begun(place, record, retry=retry, patience=patience)
         run = self._carried(record, source) if found is None else self._joined(found)
+        if found is not None and retry:
+            self._callers.denied(run)
         run.waiting += 1
         over = not run.running if run.own else found is not None and found.state is not State.RUNNING
         leaving = partial(self._leave, place)
@@ -182,6 +184,7 @@ class Runs:
             run.moved.clear()
             await self._moved(run)
             if run.waiting and await self._index.claimed(run.record.id):
+                self._callers.denied(run, only_firsts=True)  # not a repeat: what is claimed may be its own
                 return True
         if run.record.key or not run.delivered:
             return True

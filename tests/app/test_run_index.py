@@ -9,6 +9,7 @@ import pytest
 
 from app.errors import Overloaded
 from app.ledger import MemoryLedger, Past
+from app.ledger import State as Row
 from app.redis import connect
 from app.runs import Index, LedgerIndex, MemoryIndex, Record, State
 from app.runs.guarded import MISSED, GuardedIndex
@@ -344,10 +345,25 @@ async def test_what_redis_lost_is_told_again_while_others_begin(
     await begin(guarded, first("before", wish="p"))
     await redis_server.ask("FLUSHALL")
     await begin(guarded, first("after", wish="q"))
+
+    assert await guarded.beat()
+    assert await begin(guarded, first("repeat", wish="p"), retry=1) == "before"
+
+
+async def test_a_beat_tells_redis_what_it_lost(
+    guarded: GuardedIndex, redis_server: RedisServer, first: Make, clock: StillClock
+) -> None:
+    """Nobody has to ask this gateway anything for that."""
+    other = RedisIndex("two", connect(redis_server.url), clock)
+    await guarded.start()
+    await begin(guarded, first("before"))
+    await redis_server.ask("FLUSHALL")
     known = [await guarded.beat() for _ in range(2)]
+    found = await other.get("before")
+    await other.close()
 
     assert known == [False, True]
-    assert await begin(guarded, first("repeat", wish="p"), retry=1) == "before"
+    assert found is not None
 
 
 async def test_a_gateway_beats_on_when_its_ledger_is_away(
@@ -401,3 +417,102 @@ async def test_what_redis_has_to_be_told_is_bounded(near: LedgerIndex, first: Ma
     assert {"old", "young"} <= set(kept)
     assert [why for why in heard if "to tell" in why] == [f"more than {MISSED} runs to tell"]
     assert left == ("new",)
+
+
+async def test_a_run_comes_to_one_end(pair: Pair, first: Make) -> None:
+    """What another gateway answered meanwhile stays answered, whatever one that stood still says when it wakes."""
+    record = first("slow")
+    await begin(pair[0], record)
+    await pair[1].put(replace(record, owner="two", state=State.ANSWERED, document="d", size=10))
+    for late in (State.RUNNING, State.BILLED, State.FREE):
+        await pair[0].put(replace(record, state=late))
+    found = await pair[0].get("slow")
+
+    assert found is not None
+    assert (found.state, found.document, found.size) == (State.ANSWERED, "d", 10)
+    assert await pair[0].put(replace(record, state=State.ANSWERED, document="e", size=ROOM + 1)) == ("e",)
+
+
+async def test_what_failed_for_free_takes_no_key_from_another_run(pair: Pair, first: Make) -> None:
+    """A key's attempts may come to be known in any order: the one that may have been billed answers for it."""
+    await pair[1].put(replace(first("second", key="k"), state=State.ANSWERED, document="d", size=10))
+    await pair[0].put(replace(first("first", key="k"), state=State.FREE))
+
+    assert await begin(pair[0], first("repeat", key="k")) == "second"
+
+
+async def test_a_repeat_right_after_redis_lost_its_data_is_recognised(
+    guarded: GuardedIndex, redis_server: RedisServer, first: Make
+) -> None:
+    """A gateway that Redis does not know tells it of its runs before it lets it decide."""
+    await guarded.start()
+    await begin(guarded, first("before"))
+    await redis_server.ask("FLUSHALL")
+
+    assert await begin(guarded, first("repeat"), retry=1) == "before"
+    assert await guarded.beat()
+
+
+async def test_what_others_run_is_theirs_to_tell(
+    guarded: GuardedIndex, ledger: AwayLedger, redis_server: RedisServer, first: Make, clock: StillClock
+) -> None:
+    """A gateway finds the rows of its neighbours at its start too: it tells Redis nothing of them that it knows better."""
+    other = RedisIndex("two", connect(redis_server.url), clock)
+    await other.start()
+    rows = []
+    for name, state in (("runs", Row.RESERVED), ("had", Row.DELIVERED)):
+        await begin(other, first(name))
+        row = replace(entry(name, created=clock.time()), fingerprint="p")
+        await ledger.open(row)
+        rows.append(replace(row, state=state))
+    await guarded.start()
+    for row in rows:
+        await ledger.settle(row)
+    await redis_server.ask("DEL", "{pinhole}:runs:gateway:one")
+    await guarded.beat()
+    found = [await other.get(name) for name in ("runs", "had")]
+    await other.close()
+
+    assert [record and (record.state, record.owner) for record in found] == [(State.RUNNING, "two")] * 2
+
+
+async def test_what_a_caller_held_while_redis_was_away_is_given_back(
+    guarded: GuardedIndex, redis_server: RedisServer, first: Make, clock: StillClock
+) -> None:
+    """A repeat that left in an outage holds no run after it: its own next attempt gets the run."""
+    other = RedisIndex("two", connect(redis_server.url), clock)
+    await other.start()
+    await guarded.start()
+    await begin(other, first("lost"))
+    await other.alone("lost")
+    assert await begin(guarded, first("repeat")) == "lost"
+    redis_server.freeze(frozen=True)
+    await guarded.alone("another")
+    await guarded.release("lost", "repeat")
+    redis_server.freeze(frozen=False)
+    clock.at += 2
+    await guarded.beat()
+    found = await begin(other, first("again"))
+    await other.close()
+
+    assert found == "lost"
+
+
+async def test_a_gateway_that_is_silent_is_waited_for(
+    redis_server: RedisServer, first: Make, clock: StillClock
+) -> None:
+    """It cannot tell that its caller left, or that a repeat did: until it speaks again, or is dead, nothing is new."""
+    await redis_server.ask("FLUSHALL")
+    one, two = (RedisIndex(name, connect(redis_server.url), clock) for name in ("one", "two"))
+    for each in (one, two):
+        await each.start()
+    await begin(one, first("runs"))
+    await redis_server.ask("PEXPIRE", "{pinhole}:runs:gateway:one", "5000")
+    silent = await doubt(two, first("repeat"), waited=3.0)
+    await one.beat()
+    heard = await doubt(two, first("repeat"), waited=3.0)
+    await one.close()
+    await two.close()
+
+    assert 4.0 < silent <= 5.1
+    assert heard == 0.0
