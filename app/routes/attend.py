@@ -146,8 +146,7 @@ class Attendance:
         if first is None:
             seat.leave(delivered=False)
             return Response(status_code=GONE)
-        headers = {**seat.run.outcome.headers, **REPLAYED} if seat.replayed else _known(seat.run)
-        return Events(_after(first, source), frames.failed, headers, lambda taken: seat.leave(delivered=taken))
+        return Events(_after(first, source), frames.failed, _known(seat), lambda taken: seat.leave(delivered=taken))
 
     async def _events(
         self, arrival: Arrival, ticket: Ticket, seat: Seat, frames: Frames
@@ -208,8 +207,11 @@ def _count(text: str) -> int:
     return int(text[:9]) if text.isdecimal() else int(bool(text))
 
 
-def _known(run: Run) -> dict[str, str]:
+def _known(seat: Seat) -> dict[str, str]:
     """What can be said before a stream: all of an answer, who serves a way that has begun, where limits stand."""
+    run = seat.run
+    if seat.replayed:  # the store may still bring the answer
+        return {**(run.answer.headers if run.answer else {}), **REPLAYED}
     if run.answer is not None:
         return {**run.answer.headers, **run.answer.limits}
     if run.account is None:

@@ -12,7 +12,7 @@ from app.runs.protocol import Doubtful, Index, Record, Reused
 from app.runs.run import Run, Seat
 from providers.kit.clock import Clock
 
-LOOK_SECONDS: Final = 0.005  # the first pause of a request that may repeat a run of another gateway
+LOOK_SECONDS: Final = (0.005, 0.5)  # the pauses of a request that may repeat a run of another gateway
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +73,7 @@ class Callers:
 
     async def begun(self, place: Place, record: Record, *, retry: int, patience: float) -> Record | None:
         """What the index says when it knows of every equal caller that left. Raises KeyReused."""
-        waited, pause = 0.0, LOOK_SECONDS
+        waited, (pause, longest) = 0.0, LOOK_SECONDS
         try:
             while True:
                 if not record.key:
@@ -83,7 +83,7 @@ class Callers:
                 except Doubtful as doubt:
                     pause = min(pause, doubt.seconds)
                 await self._clock.sleep(pause)
-                waited, pause = waited + pause, pause * 2
+                waited, pause = waited + pause, min(longest, pause * 2)
         except Reused:
             self.leave(place)
             raise KeyReused("This Idempotency-Key came before with another request.") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from app.runs.protocol import (
     DOCUMENT_BYTES,
@@ -13,6 +14,7 @@ from app.runs.protocol import (
     FREE_SECONDS,
     HELD_SECONDS,
     KEPT_SECONDS,
+    LABELS,
     LEAST_SECONDS,
     REPEAT_SECONDS,
     Doubtful,
@@ -22,6 +24,8 @@ from app.runs.protocol import (
 )
 from providers.kit.clock import Clock
 
+# Bounds of what a flood of requests may hold.
+FREE_RUNS: Final = 10_000
 OVER = (State.BILLED, State.UNKNOWN)
 
 
@@ -227,12 +231,17 @@ class MemoryIndex:
                 self._book.same[record.caller, record.fingerprint].append(record.id)
         if record.state is State.FREE:
             self._book.free.append((self._clock.time() + FREE_SECONDS, record.id))
+            if len(self._book.free) > FREE_RUNS:
+                self._forget(self._book.free.popleft()[1])
 
     def _label(self, asked: Record, name: str) -> None:
         label = asked.caller, asked.label
         if self._book.labels.get(label) != name:
             self._book.labels[label] = name
-            self._book.named[name].append(label)
+            labels = self._book.named[name]
+            labels.append(label)
+            if len(labels) > LABELS and self._book.labels.get(oldest := labels.pop(1)) == name:
+                del self._book.labels[oldest]  # of the repeats': the first's own stands before it
 
     def _make_room(self) -> Iterator[str]:
         if self._book.bytes <= self._document_bytes:

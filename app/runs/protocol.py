@@ -15,6 +15,7 @@ KEPT_SECONDS: Final = 3600.0
 REPEAT_SECONDS: Final = 600.0
 FREE_SECONDS: Final = 60.0
 DOCUMENT_BYTES: Final = 2**30
+LABELS: Final = 64  # by which one run is found: its own, and those of its last repeats
 BEAT_SECONDS: Final = 3.0
 LEASE_SECONDS: Final = 12.0
 # How long another gateway may take to tell of a hang-up: of a run that a repeat holds, whose first caller did leave;

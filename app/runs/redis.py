@@ -96,7 +96,7 @@ class RedisIndex:
         await self._run("forget", name)
 
     async def beat(self, *, told: bool = False) -> bool:
-        """As Index has it. `told`: Redis has heard of all that this gateway runs; before, it decides nothing for it."""
+        """As Index has it. `told`: Redis has heard of all that this gateway runs, and may decide for it again."""
         return bool(await self._run("beat", int(told)))
 
     async def close(self) -> None:

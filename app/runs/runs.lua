@@ -8,6 +8,7 @@ local FIELDS = { 'id', 'caller', 'label', 'fingerprint', 'key', 'started', 'owne
   'document', 'size', 'failure' }
 -- As in app/runs/protocol.py: how long a hang-up may not have been told (ms), and which part of a run's time that is.
 local HELD, FIRST, LEAST, SHARE = 200, 50, 5, 0.01
+local LABELS = 64 -- as there
 local LATE = 4000 -- as there: a gateway that was not heard of for so long (ms) cannot tell who left
 local BEGUN = 8 -- the first fields are written at the beginning; the others are then these
 local LATER = { __index = { alone = '0', delivered = '0', document = '', size = '0', failure = '' } }
@@ -15,6 +16,7 @@ local LATER = { __index = { alone = '0', delivered = '0', document = '', size = 
 local function run_of(id) return prefix .. ':run:' .. id end
 local function key_of(run) return prefix .. ':key:' .. run.caller .. ':' .. run.key end
 local function same_of(run) return prefix .. ':same:' .. run.caller .. ':' .. run.fingerprint end
+local function named_of(id) return prefix .. ':named:' .. id end
 local function label_of(caller, label) return prefix .. ':label:' .. caller .. ':' .. label end
 local function alive(owner) return redis.call('EXISTS', prefix .. ':gateway:' .. owner) == 1 end
 
@@ -66,7 +68,7 @@ local function forget(run)
     redis.call('DEL', label_of(run.caller, run.label))
   end
   if run.size ~= '0' then weigh(run.id, 0, 0) end
-  redis.call('DEL', run_of(run.id))
+  redis.call('DEL', run_of(run.id), named_of(run.id))
 end
 
 local function write(run, first, fields)
@@ -90,6 +92,18 @@ local function write(run, first, fields)
     redis.call('ZADD', same_of(run), run.started, run.id)
     redis.call('PEXPIRE', same_of(run), REPEAT)
   end
+end
+
+local function named(asked, id) -- a repeat's label leads to the run; those of older repeats go
+  local label, labels = label_of(asked.caller, asked.label), named_of(id)
+  local known = redis.call('GET', label) == id
+  redis.call('SET', label, id, 'PX', KEPT)
+  if known then return end
+  redis.call('RPUSH', labels, asked.label)
+  redis.call('PEXPIRE', labels, KEPT)
+  if redis.call('LLEN', labels) < LABELS then return end
+  local oldest = label_of(asked.caller, redis.call('LPOP', labels))
+  if redis.call('GET', oldest) == id then redis.call('DEL', oldest) end
 end
 
 local function keyed(asked)
@@ -179,7 +193,7 @@ if command == 'begin' then
     write(asked, true, BEGUN)
     return { 'first' }
   end
-  redis.call('SET', label_of(asked.caller, asked.label), found.id, 'PX', KEPT)
+  named(asked, found.id)
   if asked.key == '' and not over(found) then
     redis.call('HSET', run_of(found.id), 'claimer', me, 'asker', asked.id, 'retry', retry,
       'patience', patience)

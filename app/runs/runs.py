@@ -18,24 +18,22 @@ from itertools import takewhile
 from typing import Any, Final
 
 from app.answer import Answer
-from app.errors import Overloaded
 from app.http.receipts import Peer, gone
-from app.kept import Kept, document, read
+from app.kept import Kept, document
 from app.runs import failures
 from app.runs.callers import Callers, Place
-from app.runs.protocol import BEAT_SECONDS, KEPT_SECONDS, Index, IndexLost, Record, State
+from app.runs.follower import Follower, Trouble
+from app.runs.protocol import BEAT_SECONDS, KEPT_SECONDS, Index, Record, State
 from app.runs.run import Run, Seat
-from app.store import ImageStore, StoreError
+from app.store import ImageStore
 from providers.core.errors import PinholeError
 from providers.kit.clock import Clock
 
 MEMORY_BYTES: Final = 256 * 2**20
-LOOK_SECONDS: Final = (0.1, 1.0)  # how often a run of another gateway is asked for: at first, and later
 WANTED_SECONDS: Final = 2.0
 BOOKS_SECONDS: Final = 5.0  # for the last bookings of a drain that took all its time
 
 Source = Callable[[Run], Awaitable[Answer]]
-Trouble = Callable[[str, BaseException], None]
 
 
 class Runs:
@@ -51,6 +49,7 @@ class Runs:
         self._memory_bytes = memory_bytes
         self._runs: dict[str, Run] = {}
         self._callers = Callers(index, clock)
+        self._follower = Follower(clock, index, store, trouble)
         self._weight = 0  # of those that are kept
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.Task[None] | None = None
@@ -123,7 +122,7 @@ class Runs:
             await asyncio.wait(self._tasks, timeout=BOOKS_SECONDS)
 
     def _carried(self, record: Record, source: Source) -> Run:
-        run = self._runs[record.id] = Run(record)
+        run = self._runs[record.id] = Run(record, alone=record.alone)
         run.task = self._spawn(self._carry(run, source))
         return run
 
@@ -133,7 +132,7 @@ class Runs:
         if known is not None and (known.running or known.answer or known.error):
             return known
         run = Run(record, own=False)
-        run.task = asyncio.create_task(self._follow(run))
+        run.task = asyncio.create_task(self._follower.follow(run))
         return run
 
     async def _carry(self, run: Run, source: Source) -> None:
@@ -212,35 +211,6 @@ class Runs:
         for old in await self._index.put(replace(run.record, alone=alone, delivered=run.delivered)):
             await self._store.drop(old)
 
-    async def _follow(self, run: Run) -> None:
-        """The outcome of a run that another gateway makes, asked for again and again; or of one that is over."""
-        pause, longest = LOOK_SECONDS
-        record: Record | None = run.record
-        try:
-            while record is not None and record.state is State.RUNNING:
-                await self._clock.sleep(pause)
-                pause = min(longest, pause * 1.5)
-                with contextlib.suppress(IndexLost, Overloaded):  # it is still running, as far as anybody knows
-                    record = await self._index.get(run.record.id)
-            run.answer = await self._brought(record)
-        except PinholeError as error:
-            run.error = failures.bare(error)
-        finally:
-            run.end()
-
-    async def _brought(self, record: Record | None) -> Kept:
-        """A kept answer. Raises the failure of the run, or that its outcome is not known (any more)."""
-        if record is not None and record.failure:
-            raise failures.read(record.failure)
-        if record is None or record.state is not State.ANSWERED or not record.document:
-            raise failures.unknown()
-        try:
-            data = await self._store.kept(record.document)
-            return read(data or b"")
-        except (StoreError, ValueError, KeyError) as error:
-            self._trouble("store", error)
-            raise failures.unknown() from error
-
     def _leave(self, place: Place | None, seat: Seat, delivered: bool) -> asyncio.Task[None] | None:
         run, books = seat.run, None
         run.waiting -= 1
@@ -261,10 +231,10 @@ class Runs:
         if run.own and not run.waiting and not run.delivered:
             run.alone = True
             await self._index.alone(name)
-        if seat.repeat and seat.asker:
-            await self._index.release(name, seat.asker)
         if delivered and (seat.repeat or run.record.state is State.ANSWERED):
             await self._index.delivered(name)
+        if seat.repeat and seat.asker:
+            await self._index.release(name, seat.asker)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """What a drain waits for: runs, and books that are kept while the caller is already served."""
@@ -274,14 +244,14 @@ class Runs:
         return task
 
     def _make_room(self) -> None:
-        """Over the byte bound, or after an hour, the oldest that is over leaves memory; the store has it."""
+        """Over the byte bound, or after an hour, the oldest that is over leaves memory: first what the store has."""
         oldest = self._clock.time() - KEPT_SECONDS
         for run in [*takewhile(lambda run: run.record.started <= oldest, self._runs.values())]:
             self._let_go(run)
         if self._weight <= self._memory_bytes:
             return
         heavy = [run for run in self._runs.values() if run.kept]
-        for run in sorted(heavy, key=lambda run: (not run.delivered, run.record.started)):
+        for run in sorted(heavy, key=lambda run: (not run.record.document, not run.delivered, run.record.started)):
             if self._weight > self._memory_bytes:
                 self._let_go(run)
 

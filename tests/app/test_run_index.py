@@ -14,7 +14,7 @@ from app.redis import connect
 from app.runs import Index, LedgerIndex, MemoryIndex, Record, State
 from app.runs.guarded import MISSED, GuardedIndex
 from app.runs.memory import Book
-from app.runs.protocol import KEPT_SECONDS, REPEAT_SECONDS, Doubtful, Reused
+from app.runs.protocol import KEPT_SECONDS, LABELS, REPEAT_SECONDS, Doubtful, Reused
 from app.runs.redis import RedisIndex
 from tests.app.test_ledger import entry
 from tests.clock import StillClock
@@ -433,6 +433,19 @@ async def test_a_run_comes_to_one_end(pair: Pair, first: Make) -> None:
     assert await pair[0].put(replace(record, state=State.ANSWERED, document="e", size=ROOM + 1)) == ("e",)
 
 
+async def test_a_flood_of_replays_leaves_few_labels(pair: Pair, first: Make) -> None:
+    """A run is found by its own label and those of its last repeats, not by those of hundreds before."""
+    count = LABELS + 20
+    for at in range(count):
+        await begin(pair[at % 2], replace(first(f"run-{at}", key="k"), label=f"label-{at}"))
+        await begin(pair[at % 2], replace(first(f"run-{at}", key="k"), label="always the same"))
+    names = [*(f"label-{at}" for at in range(count)), "always the same"]
+    found = [await pair[0].find("c", name) is not None for name in names]
+
+    assert (found[0], found[-1], found[-2]) == (True, True, True)
+    assert sum(found) == LABELS
+
+
 async def test_what_failed_for_free_takes_no_key_from_another_run(pair: Pair, first: Make) -> None:
     """A key's attempts may come to be known in any order: the one that may have been billed answers for it."""
     await pair[1].put(replace(first("second", key="k"), state=State.ANSWERED, document="d", size=10))
@@ -456,7 +469,7 @@ async def test_a_repeat_right_after_redis_lost_its_data_is_recognised(
 async def test_what_others_run_is_theirs_to_tell(
     guarded: GuardedIndex, ledger: AwayLedger, redis_server: RedisServer, first: Make, clock: StillClock
 ) -> None:
-    """A gateway finds the rows of its neighbours at its start too: it tells Redis nothing of them that it knows better."""
+    """A gateway finds its neighbours' rows at its start too: it tells Redis nothing that Redis knows better."""
     other = RedisIndex("two", connect(redis_server.url), clock)
     await other.start()
     rows = []
@@ -501,7 +514,7 @@ async def test_what_a_caller_held_while_redis_was_away_is_given_back(
 async def test_a_gateway_that_is_silent_is_waited_for(
     redis_server: RedisServer, first: Make, clock: StillClock
 ) -> None:
-    """It cannot tell that its caller left, or that a repeat did: until it speaks again, or is dead, nothing is new."""
+    """It cannot tell that its caller left: until it speaks again, or is dead, an equal request is not a new one."""
     await redis_server.ask("FLUSHALL")
     one, two = (RedisIndex(name, connect(redis_server.url), clock) for name in ("one", "two"))
     for each in (one, two):
