@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,7 +197,7 @@ def create_app(
     runs = Runs(chosen.clock, run_index(chosen, telemetry), chosen.store, telemetry.trouble)
     seconds = settings.deadline_seconds
     resumer = Resumer(chosen, seconds, runs=runs, pipeline=pipeline, current=current, telemetry=telemetry)
-    app = FastAPI(
+    app = edge.Gateway(
         title="Pinhole",
         summary="A self-hosted, OpenAI-compatible gateway for images.",
         version="0.1.0",
@@ -236,9 +237,9 @@ def create_app(
     app.include_router(Docs(app).router())
     edge.install(app, telemetry)
     public, closed = settings.public_url, current.value.keyring.closed
-    app.add_middleware(edge.Edge, telemetry=telemetry, public_url=public, closed=closed, direct=images.doors())
+    app.around(partial(edge.Edge, telemetry=telemetry, public_url=public, closed=closed, direct=images.doors()))
     if telemetry.tracer.on:
-        app.add_middleware(Traced, tracer=telemetry.tracer)
+        app.around(partial(Traced, tracer=telemetry.tracer))
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -34,8 +35,23 @@ Handler = Callable[[Arrival], Awaitable[Response]]
 log = logging.getLogger("pinhole")
 
 
+class Gateway(FastAPI):
+    """FastAPI's app in layers of our own: those of its `add_middleware` lie inside of three that it always adds."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(**words)
+        self._whole: ASGIApp = super().__call__
+
+    def around(self, layer: Callable[[ASGIApp], ASGIApp]) -> None:
+        """Put a layer around everything."""
+        self._whole = layer(self._whole)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._whole(scope, receive, send)
+
+
 class Edge:
-    """ASGI middleware. Without caller keys only requests for this machine (or the public URL) are answered."""
+    """ASGI layer. Without caller keys only requests for this machine (or the public URL) are answered."""
 
     def __init__(
         self, app: ASGIApp, *, telemetry: Telemetry, public_url: str, closed: bool, direct: Mapping[Door, Handler]
@@ -80,6 +96,12 @@ class Edge:
                 await response(scope, receive, stamped)
             else:
                 await self._app(scope, receive, stamped)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            if not status:  # of a handler that is called here: the app answers for its own
+                await unforeseen(error, self._telemetry)(scope, receive, stamped)
+            raise
         finally:
             REQUEST_ID.reset(before)
             if status:
@@ -120,6 +142,13 @@ def respond(error: PinholeError) -> JSONResponse:
     return JSONResponse(errors.envelope(error), status_code=errors.status(error), headers=headers)
 
 
+def unforeseen(error: BaseException, telemetry: Telemetry) -> JSONResponse:
+    """The answer for a mistake of ours, which the log tells."""
+    telemetry.trouble("edge", error)
+    log.error("unhandled", exc_info=error)
+    return respond(errors.INTERNAL)
+
+
 def install(app: FastAPI, telemetry: Telemetry) -> None:
     """Every error of the app in the envelope; FastAPI's own forms are never seen."""
 
@@ -153,13 +182,8 @@ def install(app: FastAPI, telemetry: Telemetry) -> None:
         return respond(refusal)
 
     @app.exception_handler(Exception)
-    async def unknown(request: Request, error: Exception) -> JSONResponse:
-        telemetry.trouble("edge", error)
-        log.error("unhandled", exc_info=error)
-        answer = respond(errors.INTERNAL)
-        # This answer comes from outside of Edge, which has passed the error on.
-        answer.headers.update({"x-request-id": request.state.request_id, "openai-processing-ms": "0"})
-        return answer
+    async def unknown(_: Request, error: Exception) -> JSONResponse:
+        return unforeseen(error, telemetry)
 
 
 @lru_cache(maxsize=1024)

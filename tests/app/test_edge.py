@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import openai
 import pytest
+from starlette.responses import Response
 
-from app.http.edge import REQUEST_ID_FORM, label
+from app.http.arrival import Arrival
+from app.http.edge import REQUEST_ID_FORM, Edge, label
 from app.settings import SettingsError
 from app.store import DiskStore
 from app.store.protocol import Stored
+from app.telemetry import Telemetry
 from providers.kit.clock import SystemClock
 from tests.app.wire import GENERATE, ask, post
 from tests.gateway import Gateway, running
@@ -212,6 +216,30 @@ def test_what_nobody_foresaw_is_500_with_the_id_that_the_log_has(tmp_path: Path)
     assert (answer.status, answer.error["code"]) == (500, "internal_error")
     assert answer.headers["x-request-id"] == "mine"
     assert b"ZeroDivision" not in answer.body
+
+
+async def test_a_mistake_in_a_handler_is_500_and_goes_on() -> None:
+    """The handlers that the edge calls itself are answered for as the app's own, and the server hears of it."""
+    seen: list[MutableMapping[str, Any]] = []
+
+    async def broken(_: Arrival) -> Response:
+        raise ZeroDivisionError("a secret")
+
+    async def nothing(*_: object) -> Any:
+        raise AssertionError
+
+    async def tell(message: MutableMapping[str, Any]) -> None:
+        seen.append(message)
+
+    edge = Edge(nothing, telemetry=Telemetry(), public_url="", closed=True, direct={("POST", "/x"): broken})
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": [(b"x-request-id", b"mine")]}
+    with pytest.raises(ZeroDivisionError):
+        await edge(scope, nothing, tell)
+
+    assert seen[0]["status"] == 500
+    assert (b"x-request-id", b"mine") in seen[0]["headers"]
+    assert b"internal_error" in seen[1]["body"]
+    assert b"secret" not in seen[1]["body"]
 
 
 def test_a_gateway_without_keys_does_not_start_on_a_network(tmp_path: Path) -> None:
