@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ def facts() -> dict[str, str]:
         "memory": f"{memory / 2**20:.0f} GiB",
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "openssl": ssl.OPENSSL_VERSION,
         "nginx": _nginx(),
         "commit": _output(["git", "rev-parse", "--short", "HEAD"]) or "unknown",
         "load before": f"{os.getloadavg()[0]:.1f} runnable processes of other work",
