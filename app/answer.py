@@ -85,9 +85,10 @@ def delivered_adjustments(plan: Plan, images: tuple[Delivered, ...], shown: int 
 
 def _expected(plan: Plan) -> Size | AspectRatio | None:
     """The size, or shape, that the caller wished and the model was asked for."""
-    wished = any(fate.param == "size" for fate in plan.fates) and not plan.composite
     wire = plan.calls[0].resolution.wire
-    return wire if wished and not isinstance(wire, Auto) else None
+    if wire is None or isinstance(wire, Auto) or plan.composite:
+        return None
+    return wire if any(fate.param == "size" for fate in plan.fates) else None
 
 
 def _is(expected: Size | AspectRatio, size: Size) -> bool:

@@ -10,11 +10,11 @@ from typing import Any, Final
 from app import answer as answers
 from app.answer import Answer, Failure
 from app.delivery import Delivered
-from providers.core.http import JSON, Buffer, Inline
+from providers.core.http import Buffer
 from providers.core.prices import Usage
 from providers.core.types import ImageFormat, Size
 from providers.core.valueclass import valueclass
-from providers.kit.bodies import encode
+from providers.kit.bodies import PLACE, filled, plain
 
 FORM: Final = 1  # of documents; one that a later release wrote otherwise is not read
 
@@ -64,7 +64,7 @@ def body(kept: Kept) -> list[Buffer]:
         document["usage"] = answers.usage_document(kept.usage, kept.images)
     if kept.failures:
         document["pinhole"] = {"errors": [{"code": f.code, "message": f.message} for f in kept.failures]}
-    return encode(JSON(document))[1]
+    return filled(plain(document), [image.base64 or b"" for image in kept.images if not image.url])
 
 
 def ending(kept: Kept) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def read(data: bytes) -> Kept:
 
 def _item(image: Delivered) -> dict[str, Any]:
     """One item of `data`."""
-    item: dict[str, Any] = {"url": image.url} if image.url else {"b64_json": Inline(b"", base64=image.base64 or b"")}
+    item = {"url": image.url} if image.url else {"b64_json": PLACE}
     if image.revised_prompt:
         item["revised_prompt"] = image.revised_prompt
     return item

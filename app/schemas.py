@@ -124,9 +124,12 @@ def from_form(fields: Mapping[str, str]) -> ImageFields:
 def _validated(document: Mapping[str, Any], *, strict: bool) -> ImageFields:
     if len(document) > FIELDS:
         raise InvalidRequest(Violation("body", f"A request may have at most {FIELDS} fields.", "too_many_fields"))
-    not_served = [name for name in NOT_SERVED if document.get(name) is not None]
-    not_served += [name for name in document if name.startswith("svg[")]
-    violations = [Violation(name, f"'{name}' is not supported yet.", "unsupported_parameter") for name in not_served]
+    not_served = [name for name in document if name in NOT_SERVED or name.startswith("svg[")]
+    violations = [
+        Violation(name, f"'{name}' is not supported yet.", "unsupported_parameter")
+        for name in not_served
+        if name not in NOT_SERVED or document[name] is not None
+    ]
     try:
         if strict:
             fields = ImageFields.model_validate(document, strict=True)

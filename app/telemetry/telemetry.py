@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from app.errors import row
 from app.ledger import Entry, State
-from app.telemetry.logs import log
+from app.telemetry.logs import log, tell
 from app.telemetry.metrics import Metrics
 from app.telemetry.traces import OFF, Tracer
 from providers.core.errors import PinholeError
@@ -65,12 +65,12 @@ class Telemetry:
                 metrics.unpriced(provider).inc()
             else:
                 metrics.cost(provider).inc(entry.cost / MICRO)
-        log.info("settled", extra={"fields": _account(entry, journal)})
+        tell("settled", _account(entry, journal))
 
     def repeated(self, kind: str, run: str, caller: str) -> None:
         """A request is the repeat of another: the log tells its own request id and the row it shares."""
         self.metrics.repeats(kind).inc()
-        log.info(kind, extra={"fields": {"id": run, "caller": caller}})
+        tell(kind, {"id": run, "caller": caller})
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """An answer went out, whole or as far as its caller took it."""
@@ -89,7 +89,7 @@ class Telemetry:
         }
         if error.param and _PARAMETER.fullmatch(error.param):
             fields["param"] = error.param
-        log.info("refused", extra={"fields": fields})
+        tell("refused", fields)
 
     def trouble(self, part: str, error: BaseException) -> None:
         """Something of ours went wrong; its kind is logged, its text is not."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pybase64
+from pydantic_core import to_json
 
 from providers.core.http import JSON, Buffer, Form, Inline, Part
 from providers.kit.tokens import token
 
 SEPARATORS: Final = (",", ":")
-# A space cannot stand unescaped in base64, and the token never leaves the process: it is found where it was put only.
-_PLACE: Final = f"<{token()}>"
+PLACE: Final = f"<{token()}>"
+"""Stands in a document for base64. It never leaves the process: it is found only where it was put."""
 
 
 def encode(body: JSON | Form, boundary: str = "") -> tuple[str, list[Buffer]]:
@@ -31,18 +32,31 @@ def _json(document: Mapping[str, Any]) -> list[Buffer]:
         if not isinstance(value, Inline):
             raise TypeError(f"{type(value).__name__} has no JSON form")
         images.append(value)
-        return _PLACE
+        return value.prefix + PLACE
 
-    text = json.dumps(document, ensure_ascii=False, separators=SEPARATORS, default=place, allow_nan=False)
-    whole = text.encode(errors="replace")  # half a surrogate pair is no reason to lose all
+    encoder = json.JSONEncoder(ensure_ascii=False, separators=SEPARATORS, default=place, allow_nan=False)
+    whole = encoder.encode(document).encode(errors="replace")  # half a surrogate pair is no reason to lose all
+    found = [pybase64.b64encode(image.data) if image.base64 is None else image.base64 for image in images]
+    return filled(whole, found)
+
+
+def plain(document: Mapping[str, Any]) -> bytes:
+    """A document of texts and whole numbers alone, which PLACE may stand among."""
+    try:
+        return to_json(document)
+    except ValueError:  # half a surrogate pair is no reason to lose all
+        return json.dumps(document, ensure_ascii=False, separators=SEPARATORS).encode(errors="replace")
+
+
+def filled(text: bytes, images: Sequence[Buffer]) -> list[Buffer]:
+    """A text with base64 at each PLACE, in order."""
     if not images:
-        return [whole]
-    pieces = whole.split(_PLACE.encode())
-    buffers: list[Buffer] = []
-    for piece, image in zip(pieces, images, strict=False):
-        buffers.append(piece + image.prefix.encode())
-        buffers.append(image.base64 if image.base64 is not None else pybase64.b64encode(image.data))
-    return [*buffers, pieces[-1]]
+        return [text]
+    first, *pieces = text.split(PLACE.encode())
+    buffers: list[Buffer] = [first]
+    for image, piece in zip(images, pieces, strict=True):
+        buffers += (image, piece)
+    return buffers
 
 
 def _form(form: Form, boundary: str) -> Iterator[Buffer]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from providers.core.http import JSON, Form, Inline, Part
 from providers.core.types import ImageFormat
-from providers.kit.bodies import encode
+from providers.kit.bodies import PLACE, encode, filled, plain
 
 PICTURE = bytes(range(256)) * 40
 VALUES = st.recursive(
@@ -70,6 +70,18 @@ def test_no_text_can_take_the_place_of_an_image() -> None:
 def test_half_a_surrogate_pair_is_replaced() -> None:
     """An upstream's broken text never costs the image beside it."""
     assert json.loads(joined({"a": "x\ud800y", "i": Inline(b"x")})) == {"a": "x?y", "i": "eA=="}
+
+
+def test_a_plain_document_is_filled_the_same_way() -> None:
+    """Base64 stands where its place was, the very buffer; broken text costs itself alone."""
+    digits = memoryview(b"eA==")
+    for text, written in (("x\ud800y", "x?y"), ('"\u00e9<', '"\u00e9<')):
+        pieces = filled(plain({"a": text, "data": [{"b": PLACE}, {"b": PLACE}], "n": 1}), [digits, b"eQ=="])
+
+        assert pieces[1] is digits
+        found = json.loads(b"".join(map(bytes, pieces)))
+        assert found == {"a": written, "data": [{"b": "eA=="}, {"b": "eQ=="}], "n": 1}
+    assert filled(plain({"n": 1}), []) == [b'{"n":1}']
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
