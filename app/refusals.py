@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from app.errors import QuotaExceeded, RateLimited
-from app.limiter import Decision, Spend, Unit
+from app.limiter import Decision, Scope, Spend, Unit
 from providers.core.errors import InvalidRequest, PermissionDenied, PinholeError, Violation
 from providers.core.plan import Plan
 from providers.core.prices import MICRO
@@ -13,14 +13,21 @@ from providers.core.prices import MICRO
 
 def refuse_impossible(spend: Spend, plan: Plan) -> None:
     """A request that no limit of its scopes could ever grant. Raises InvalidRequest, PermissionDenied."""
-    for scope, unit, limit, amount in spend.checks():
-        if unit is Unit.USD and plan.cost is None:
-            raise PermissionDenied(f"'{plan.spec.id}' has no known price and the {scope.kind} has a budget.")
-        if unit is not Unit.USD and amount > limit:
-            name = unit if unit is Unit.CONCURRENT else f"{unit}_per_minute"
-            needs = f"{amount:g} {unit.replace('_', ' ')}"
-            message = f"The request needs {needs}, more than the {scope.kind}'s whole limit of {limit:g} ({name})."
-            raise InvalidRequest(Violation("size" if unit is Unit.MEGAPIXELS else "n", message, "limit_too_small"))
+    amounts = spend.amounts
+    for scope in spend.scopes:
+        for unit, limit in scope.in_force:
+            if unit is Unit.USD:
+                if plan.cost is None:
+                    raise PermissionDenied(f"'{plan.spec.id}' has no known price and the {scope.kind} has a budget.")
+            elif amounts[unit] > limit:
+                raise InvalidRequest(_too_small(scope, unit, limit, amounts[unit]))
+
+
+def _too_small(scope: Scope, unit: Unit, limit: float, amount: float) -> Violation:
+    name = unit if unit is Unit.CONCURRENT else f"{unit}_per_minute"
+    needs = f"{amount:g} {unit.replace('_', ' ')}"
+    message = f"The request needs {needs}, more than the {scope.kind}'s whole limit of {limit:g} ({name})."
+    return Violation("size" if unit is Unit.MEGAPIXELS else "n", message, "limit_too_small")
 
 
 def refused(decision: Decision) -> PinholeError:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
 from enum import StrEnum
-from operator import attrgetter
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from providers.core.valueclass import valueclass
+from providers.core.valueclass import changed, valueclass
 
 
 class State(StrEnum):
@@ -58,12 +56,8 @@ class Entry:
     instance: str = ""
 
     def but(self, **changes: Any) -> Entry:
-        """As `dataclasses.replace`, which looks at each field of the class first."""
-        return Entry(**(dict(zip(_NAMES, _values(self), strict=True)) | changes))
-
-
-_NAMES: Final = tuple(each.name for each in fields(Entry))
-_values: Final = attrgetter(*_NAMES)
+        """The same row with other values in some columns."""
+        return changed(self, changes)
 
 
 @valueclass(frozen=True, slots=True, kw_only=True)

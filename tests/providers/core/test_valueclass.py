@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from providers.core.valueclass import valueclass
+from providers.core.valueclass import changed, valueclass
 
 
 @valueclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,18 @@ def test_a_value_shows_itself_compares_and_copies_as_a_dataclass() -> None:
     assert repr(made).replace("Made", "Plain") == repr(plain)
     assert replace(made, many=3) == Made(name="a", many=3)
     assert copy.copy(made) == made == pickle.loads(pickle.dumps(made))  # noqa: S301 - our own
+
+
+def test_a_changed_value_is_another_one_of_its_class() -> None:
+    """The rest is as it was, the first one too; what the class does not have is refused."""
+    made = Made(name="a", more={"c": 1})
+    other = changed(made, {"many": 3, "hidden": b"d"})
+    assert (other, type(other)) == (replace(made, many=3, hidden=b"d"), Made)
+    assert made == Made(name="a", more={"c": 1})
+    with pytest.raises(FrozenInstanceError):
+        other.many = 4  # type: ignore[misc]  # what mypy refuses too
+    with pytest.raises(AttributeError):
+        changed(made, {"other": 1})
 
 
 @pytest.mark.parametrize(
