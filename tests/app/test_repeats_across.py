@@ -5,9 +5,13 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +25,9 @@ from tests.upstreams.openai import OpenAIStandIn
 CREDENTIAL = "sk-upstream"
 BODY = {"model": "gpt-image-2", "size": "1024x1024"}
 LEASE_SECONDS = 30
+SILENT_SECONDS = 5.0  # without a beat for so long a gateway is not heard of in time
+STILL_SECONDS = 14.0  # its lease of 12 s ended before
+AWAKE_SECONDS = 4.0  # until it has told what it runs
 TIMES = 10
 # A hundredth of it is how long an equal request on another gateway waits for news of the first one's caller.
 LONG_SECONDS = 5.2
@@ -166,6 +173,42 @@ def test_a_retry_on_another_gateway_joins_the_one_paid_call(pair: Pair) -> None:
     assert [answer.content for answer in kept] == [retry.content] * 2
     assert post(pair.two, "a boat").status_code == 200
     assert pair.upstream.paid == 2
+
+
+@contextmanager
+def standing_still(gateway: Process) -> Iterator[None]:
+    """Nothing of it goes on, and nobody is told."""
+    os.kill(gateway.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(gateway.pid, signal.SIGCONT)
+
+
+def test_a_gateway_that_stands_still_for_longer_than_its_lease(pair: Pair) -> None:
+    """Who waits elsewhere for its run gets the picture; who left it and asks elsewhere pays for none, nor later."""
+    pair.upstream.pause()
+    callers = connect([pair.one] * 2)
+    for connection, prompt in zip(callers, ("a boat", "a tree"), strict=True):
+        send(connection, prompt)
+    asked(pair.upstream, 2)
+    with ThreadPoolExecutor(2) as pool:
+        with standing_still(pair.one):
+            joined = pool.submit(post, pair.two, "a boat", x_stainless_retry_count="1")
+            time.sleep(SILENT_SECONDS)
+            callers[1].close()
+            plain = pool.submit(post, pair.two, "a tree")
+            time.sleep(STILL_SECONDS - SILENT_SECONDS)
+        time.sleep(AWAKE_SECONDS)
+        calls = len(pair.upstream.exchanges)
+        pair.upstream.resume()
+        first, refused = joined.result(), plain.result()
+    later = post(pair.two, "a tree")
+
+    assert (first.status_code, later.status_code) == (200, 200)
+    assert (refused.status_code, refused.headers["x-should-retry"]) == (502, "false")
+    assert (calls, pair.upstream.paid) == (2, 2)
+    callers[0].close()
 
 
 def test_a_killed_gateway_leaves_an_unknown_outcome_and_its_kept_answers(pair: Pair) -> None:
