@@ -65,10 +65,12 @@ class Callers:
             del self._places[place.wish]
 
     def denied(self, run: Run, *, only_firsts: bool = False) -> None:
-        """A retry asks for this run: who only seemed to have its answer leaves without it."""
+        """A retry asks for this run, or leaves it without its answer: whoever only seemed to have it leaves too."""
         for place in [*self._places.get((run.record.caller, run.record.fingerprint), ())]:
             seat = place.seat
-            if seat is not None and seat.run is run and place.believed and not (only_firsts and seat.repeat):
+            if seat is None or seat.run.record.id != run.record.id or (only_firsts and seat.repeat):
+                continue
+            if place.believed:
                 seat.leave(delivered=False)
 
     async def begun(self, place: Place, record: Record, *, retry: int, patience: float) -> Record | None:

@@ -40,13 +40,22 @@ class Runs:
     """The runs of this process. Memory is the first place where an answer is looked for, the store the second."""
 
     def __init__(
-        self, clock: Clock, index: Index, store: ImageStore, trouble: Trouble, *, memory_bytes: int = MEMORY_BYTES
+        self,
+        clock: Clock,
+        index: Index,
+        store: ImageStore,
+        trouble: Trouble,
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        wanted_seconds: float = WANTED_SECONDS,
     ) -> None:
+        """Of a run whose caller takes its time, `wanted_seconds` is how often other gateways are asked about it."""
         self._clock = clock
         self._index = index
         self._store = store
         self._trouble = trouble
         self._memory_bytes = memory_bytes
+        self._wanted_seconds = wanted_seconds
         self._runs: dict[str, Run] = {}
         self._callers = Callers(index, clock)
         self._follower = Follower(clock, index, store, trouble)
@@ -195,7 +204,7 @@ class Runs:
             await run.moved.wait()
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(WANTED_SECONDS):
+            async with asyncio.timeout(self._wanted_seconds):
                 await run.moved.wait()
 
     async def _keep(self, run: Run, answer: Kept) -> None:
@@ -216,6 +225,8 @@ class Runs:
         run.waiting -= 1
         run.delivered = run.delivered or delivered
         run.moved.set()
+        if seat.asker and seat.repeat and not delivered:
+            self._callers.denied(run)
         if seat.repeat or not run.own or not delivered or run.record.state is State.ANSWERED:
             books = self._spawn(self._left(seat, delivered))
         if place is not None and books is not None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from app.answer import Answer
+from app.runs import MemoryIndex, Record, Run, Runs
+from app.runs.memory import Book
+from app.store import DiskStore
 from tests.app.test_receipts import KEY, again, arrived, ask, leave, read
+from tests.app.test_run_machine import answer
+from tests.app.test_run_memory import record, untroubled
+from tests.clock import HastyClock
 from tests.gateway import running
 from tests.upstreams.openai import OpenAIStandIn
 
@@ -44,3 +53,42 @@ def test_a_retry_that_fails_too_leaves_the_picture_to_the_next(url: str, upstrea
 
     assert third.headers.get("pinhole-replayed") == "true"
     assert upstream.paid == 1
+
+
+@dataclass(eq=False)
+class Ended:
+    """A caller that ended as if it had its answer."""
+
+    number: int = -1
+    events: int = 0
+
+
+async def test_a_retry_on_another_gateway_denies_what_the_first_seemed_to_have(tmp_path: Path) -> None:
+    """It holds the run, and the first's gateway hears of that: if the retry fails too, the next one gets it."""
+    clock, book, store = HastyClock(), Book(), DiskStore(tmp_path, HastyClock(), 60)
+    here, there = (
+        Runs(clock, MemoryIndex(name, clock, book), store, untroubled, wanted_seconds=0.001)
+        for name in ("one", "two")
+    )
+
+    async def made(_: Run) -> Answer:
+        return answer("made")
+
+    def asked(name: str, owner: str) -> Record:
+        return replace(record(name, clock), owner=owner)
+
+    first = await here.enter(asked("first", "one"), made, retry=0, patience=60, peer=Ended())
+    await first.outcome(60, lambda _: bool)
+    repeat = await there.enter(asked("repeat", "two"), made, retry=1, patience=60)
+    kept = await repeat.outcome(60, lambda _: bool)
+    repeat.leave(delivered=False)
+    await asyncio.sleep(0.05)
+    first.leave(delivered=True)  # three seconds are over
+    await asyncio.sleep(0.05)
+    third = await there.enter(asked("third", "two"), made, retry=2, patience=60)
+    third.leave(delivered=True)
+    await there.drain(1)
+    await here.drain(1)
+
+    assert kept is not None
+    assert (third.repeat, third.run.record.id) == (True, "first")

@@ -58,6 +58,8 @@ REPEAT_SECONDS: Final = 600
 KEPT_SECONDS: Final = 3600
 PATIENCE: Final = 60
 SETTLED_WITHIN: Final = 10.0
+RETRY_SECONDS: Final = 3  # for which a retry may deny that its first took the answer
+TAKES, LEAVES, ENDS = "takes", "leaves", "ends"
 SHORTEST_LOOK: Final = 0.1  # of a follower at its run; a doubt's first pause is shorter
 RUNNING, ANSWERED, BILLED, FREE, UNKNOWN = "running", "answered", "billed", "free", "unknown"
 OVER: Final = {BILLED, UNKNOWN}
@@ -172,16 +174,16 @@ class Call:
     claim: tuple[str, Gateway, float, int] | None = None
     outcome: asyncio.Future[Answer] | None = None
     visits: list[Visit] = field(default_factory=list)
+    believed: list[Visit] = field(default_factory=list)
 
 
 class Caller:
     """A caller's connection, with both ends."""
 
-    events = GONE
-
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair()
         self.gone = False
+        self.events = GONE
 
     @property
     def number(self) -> int:
@@ -192,6 +194,11 @@ class Caller:
         self.gone = True
         self.theirs.close()
 
+    def end(self) -> None:
+        """As if it had all of its answer."""
+        self.events = 0
+        self.theirs.close()
+
     def close(self) -> None:
         """Both ends."""
         self.ours.close()
@@ -200,12 +207,13 @@ class Caller:
 
 @dataclass(eq=False)
 class Visit:
-    """A caller that waits, or has left unheard."""
+    """A caller that waits, has left unheard, or until a time may still deny that it has its answer."""
 
     seat: Seat
     asker: str
     gateway: Gateway
     caller: Caller
+    until: float = 0.0
 
 
 class RunMachine(RuleBasedStateMachine):
@@ -221,6 +229,7 @@ class RunMachine(RuleBasedStateMachine):
         self.gateways: list[Gateway] = []
         self.calls: list[Call] = []
         self.callers: list[Caller] = []
+        self.ended: list[tuple[Call, Visit]] = []
         self.asked = 0
 
     def index(self, name: str) -> Index:
@@ -236,7 +245,7 @@ class RunMachine(RuleBasedStateMachine):
         loop = asyncio.new_event_loop()
         index = self.index(name)
         store = cast("ImageStore", self.shelf)
-        runs = Runs(self.clock, index, store, untroubled)
+        runs = Runs(self.clock, index, store, untroubled, wanted_seconds=0.001)
         made = Gateway(name, index, runs, loop)
         made.run(self._learned(index))
         return made
@@ -250,12 +259,12 @@ class RunMachine(RuleBasedStateMachine):
         wish=st.sampled_from(["p", "p", "p", "p", "q"]),
         key=st.sampled_from(["", "", "", "k"]),
         retry=st.sampled_from([0, 0, 1, 2]),
-        takes=st.booleans(),
+        takes=st.sampled_from([TAKES, LEAVES, ENDS]),
     )
-    def ask(self, *, at: int, caller: str, wish: str, key: str, retry: int, takes: bool) -> None:
+    def ask(self, *, at: int, caller: str, wish: str, key: str, retry: int, takes: str) -> None:
         """A request comes: it is a first, or it gets the call that the design names."""
         gateway = self.gateways[at % self.size]
-        self.clock.at += 1
+        self._passes(1)
         self.asked += 1
         name = f"run{self.asked:05}"
         doubtful = False
@@ -296,6 +305,8 @@ class RunMachine(RuleBasedStateMachine):
         call = expected if isinstance(expected, Call) else new
         visit = Visit(seat, name, gateway, peer)
         call.visits.append(visit)
+        if isinstance(expected, Call) and retry:
+            self._denied(call, gateway)
         if isinstance(expected, Call) and not key and call.state not in OVER:
             call.claim = (name, gateway, self.clock.at + PATIENCE, retry)
         if call.state != RUNNING:
@@ -333,7 +344,7 @@ class RunMachine(RuleBasedStateMachine):
             return False
         if call.claim is not None and self._claimed(call):
             return call.claim[1] is not gateway
-        return call.gateway is not gateway and call.state == RUNNING
+        return call.gateway is not gateway and (call.state == RUNNING or self._believed(call, call.gateway) != [])
 
     def _entered(self, gateway: Gateway, entering: Coroutine[Any, Any, Seat]) -> tuple[Seat, bool]:
         """A place, and whether there was a doubt: then the others hear meanwhile who left there."""
@@ -400,7 +411,32 @@ class RunMachine(RuleBasedStateMachine):
     def ends(self, data: st.DataObject, how: str) -> None:
         """An upstream answers, fails, or refuses; whoever waits gets that, and takes it or is gone meanwhile."""
         call = data.draw(st.sampled_from([call for call in self.calls if call.state == RUNNING]))
+        self._ends(call, how, lambda: data.draw(st.sampled_from([TAKES, LEAVES, ENDS])))
+
+    @precondition(lambda self: any(call.state == RUNNING and call.visits for call in self.calls))
+    @rule(
+        data=st.data(),
+        again=st.lists(
+            st.tuples(
+                st.integers(0, 1), st.sampled_from([0, 1, 2]), st.sampled_from([TAKES, LEAVES, ENDS]), st.booleans()
+            ),
+            min_size=1,
+            max_size=4,
+        ),
+    )
+    def seems_had(self, data: st.DataObject, again: list[tuple[int, int, str, bool]]) -> None:
+        """Every caller ends as if it had its answer: a retry had nothing, anybody else wants another picture."""
+        call = data.draw(st.sampled_from([call for call in self.calls if call.state == RUNNING and call.visits]))
+        self._ends(call, ANSWERED, lambda: ENDS)
+        for at, retry, takes, late in again:
+            self._passes(RETRY_SECONDS if late else 0)
+            self.ask(at=at, caller=call.caller, wish=call.wish, key=call.key, retry=retry, takes=takes)
+
+    def _ends(self, call: Call, how: str, takes: Callable[[], str]) -> None:
         assert call.outcome is not None
+        if not call.key and not self._claimed(call):  # a caller elsewhere has left when it holds the call no more
+            for visit in [visit for visit in call.visits if visit.gateway is not call.gateway]:
+                self._leaves(call, visit, delivered=False)
         call.state = how
         if how == ANSWERED:
             call.outcome.set_result(answer(call.name))
@@ -408,10 +444,10 @@ class RunMachine(RuleBasedStateMachine):
             kind = UpstreamError if how == BILLED else UpstreamRateLimited
             call.outcome.set_exception(kind("no"))
         for visit in sorted(call.visits, key=lambda visit: visit.gateway is not call.gateway):
-            self._gets(call, visit, takes=data.draw(st.booleans()))
+            self._gets(call, visit, takes=takes())
         self._settle()
 
-    def _gets(self, call: Call, visit: Visit, *, takes: bool) -> None:
+    def _gets(self, call: Call, visit: Visit, *, takes: str) -> None:
         """A caller gets the outcome of its call, byte for byte or error for error."""
         self._pump(lambda: not visit.seat.run.running, "an outcome that never came")
         state = call.state
@@ -420,21 +456,57 @@ class RunMachine(RuleBasedStateMachine):
         except PinholeError as error:
             got = failures.billed(error)
         assert got == (call.name.encode() if state == ANSWERED else state in OVER)
-        self._leaves(call, visit, delivered=takes and state == ANSWERED and not visit.caller.gone)
+        had = state == ANSWERED and not visit.caller.gone
+        if had and takes == ENDS:
+            visit.caller.end()
+            visit.until = self.clock.at + RETRY_SECONDS
+            call.visits.remove(visit)
+            call.believed.append(visit)
+            self.ended.append((call, visit))
+        else:
+            self._leaves(call, visit, delivered=had and takes == TAKES)
+
+    def _believed(self, call: Call, gateway: Gateway) -> list[Visit]:
+        """Its callers there that ended as if they had their answer."""
+        return [visit for visit in call.believed if visit.gateway is gateway]
+
+    def _denied(self, call: Call, gateway: Gateway) -> None:
+        """A retry asks for it, or left without it: those had not."""
+        while believed := self._believed(call, gateway):
+            self._left(call, believed[0], delivered=False)
+
+    def _passes(self, seconds: float) -> None:
+        """Time. What was not denied in three seconds was had."""
+        self.clock.at += seconds
+        self._had(lambda visit: visit.until <= self.clock.at)
+
+    def _had(self, which: Callable[[Visit], bool]) -> None:
+        for call, visit in [each for each in self.ended if which(each[1])]:
+            self.ended.remove((call, visit))
+            if visit in call.believed:
+                self._leaves(call, visit, delivered=True)
+            else:
+                self._tells(visit, delivered=True)
+        self._settle()
 
     def _leaves(self, call: Call, visit: Visit, *, delivered: bool) -> None:
+        self._tells(visit, delivered=delivered)
+        self._left(call, visit, delivered=delivered)
+
+    def _tells(self, visit: Visit, *, delivered: bool) -> None:
         async def leave() -> None:
             visit.seat.leave(delivered=delivered)
 
         visit.gateway.run(leave())
-        self._left(call, visit, delivered=delivered)
 
     def _left(self, call: Call, visit: Visit, *, delivered: bool) -> None:
-        call.visits.remove(visit)
+        (call.believed if visit in call.believed else call.visits).remove(visit)
         call.got = call.got or delivered
+        if visit.seat.repeat and not delivered:
+            self._denied(call, visit.gateway)
         if call.claim is not None and call.claim[0] == visit.asker:
             call.claim = None
-        here = [other for other in call.visits if other.gateway is call.gateway]
+        here = [other for other in (*call.visits, *call.believed) if other.gateway is call.gateway]
         if visit.gateway is call.gateway and not here and not call.got:
             call.alone = True
 
@@ -455,7 +527,7 @@ class RunMachine(RuleBasedStateMachine):
         if not visit.caller.gone:
             visit.caller.hang_up()
         if at is not None:
-            self.ask(at=at, caller=call.caller, wish=call.wish, key="", retry=0, takes=False)
+            self.ask(at=at, caller=call.caller, wish=call.wish, key="", retry=0, takes=LEAVES)
 
     @rule()
     def hear(self) -> None:
@@ -467,6 +539,7 @@ class RunMachine(RuleBasedStateMachine):
     def dies(self, at: int) -> None:
         """Kill -9 and the next start: what ran there is unknown to everybody, what was kept is kept."""
         dead = self.gateways[at % self.size]
+        self._had(lambda visit: visit.gateway is dead)  # what it believes when it dies is in the ledger's tests
         dead.end()
         self.gateways[at % self.size] = self._started(f"gateway-{secrets.token_hex(4)}")
         for call in self.calls:
@@ -474,14 +547,14 @@ class RunMachine(RuleBasedStateMachine):
             if call.gateway is dead and call.state == RUNNING:
                 call.state = UNKNOWN
                 for visit in list(call.visits):
-                    self._gets(call, visit, takes=True)
+                    self._gets(call, visit, takes=TAKES)
         self._settle()
 
     @precondition(lambda self: self.clock.at < 1_800_000_000 + KEPT_SECONDS - 800)
-    @rule(seconds=st.sampled_from([10.0, 10.0, 61.0, 400.0]))
+    @rule(seconds=st.sampled_from([3.0, 10.0, 10.0, 61.0, 400.0]))
     def wait(self, seconds: float) -> None:
         """Claims end after their patience, repeats are recognised for ten minutes."""
-        self.clock.at += seconds
+        self._passes(seconds)
 
     @precondition(lambda self: any(not call.got and call.state != FREE for call in self.calls))
     @rule(at=st.integers(0, 1), data=st.data())
@@ -496,20 +569,29 @@ class RunMachine(RuleBasedStateMachine):
         assert others is None
 
     def _settle(self) -> None:
-        """Until every book is kept: what still goes on are the calls that run, and those who follow one."""
+        """Until every book is kept: what still goes on are the calls that run, and those who follow one.
+
+        And the books of those whose callers may still deny that they have it.
+        """
 
         def settled() -> bool:
+            running = [call for call in self.calls if call.state == RUNNING]
             for gateway in self.gateways:
-                running = [call for call in self.calls if call.state == RUNNING]
                 own = sum(call.gateway is gateway for call in running)
                 away = sum(
                     v.gateway is gateway for call in running if call.gateway is not gateway for v in call.visits
                 )
-                if len(asyncio.all_tasks(gateway.loop)) != own + away:
+                unsure = [c for c in self.calls if c.gateway is gateway and self._believed(c, gateway)]
+                open_ = sum(not (self.size > 1 and self._claimed(call)) for call in unsure)
+                if not own + away <= len(asyncio.all_tasks(gateway.loop)) <= own + away + open_:
                     return False
             return True
 
         self._pump(settled, "a book that is never closed")
+        if self.size > 1:  # a retry elsewhere is heard of when its claim is looked for
+            for call in self.calls:
+                for visit in [visit for visit in call.believed if visit.seat.left and not visit.seat.repeat]:
+                    self._left(call, visit, delivered=False)
 
     def _pump(self, until: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + SETTLED_WITHIN

@@ -23,6 +23,7 @@ from app.store import DiskStore, StoreError
 from providers.core.errors import UpstreamError
 from providers.core.http import Buffer
 from providers.core.types import ImageFormat
+from providers.kit.clock import Clock
 from tests.app.test_run_machine import answer
 from tests.clock import HastyClock, StillClock
 
@@ -32,7 +33,7 @@ def untroubled(part: str, error: BaseException) -> None:
     raise AssertionError(part) from error
 
 
-def record(name: str, clock: StillClock, *, wish: str = "p", state: State = State.RUNNING) -> Record:
+def record(name: str, clock: Clock, *, wish: str = "p", state: State = State.RUNNING) -> Record:
     """A run of a caller's request."""
     return Record(
         id=name,
