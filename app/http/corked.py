@@ -57,6 +57,11 @@ class Corked:
         """Also while the end has to wait."""
         return self.held or self._transport.is_closing()
 
+    @property
+    def fits(self) -> bool:
+        """Whether the kernel takes what is held in one piece, and nothing is before it."""
+        return sum(map(len, self._waiting)) <= SMALL and not self._transport.get_write_buffer_size()
+
     def flush(self) -> None:
         """Send what is held."""
         waiting, self._waiting, self._large = self._waiting, [], False

@@ -11,7 +11,8 @@ import fcntl
 import select
 import struct
 import termios
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 EXTENSION: Final = "pinhole.receipt"
@@ -27,15 +28,31 @@ STALLED_SECONDS: Final = 30.0
 RESET: Final = select.POLLERR | select.POLLHUP
 GONE: Final = RESET | getattr(select, "POLLRDHUP", 0)
 
-Done = Callable[[bool], None]
+
+class Recipient(Protocol):
+    """Who waits for an answer, as far as it hears what becomes of that."""
+
+    def sent(self) -> None:
+        """All of it goes to the kernel now, and the other side is there. Never said where nobody can tell."""
+
+    def leave(self, *, delivered: bool) -> None:
+        """Whether the other side took it. What is said first counts."""
 
 
 class Connection(Protocol):
     """What is asked of a transport."""
 
+    @property
+    def fits(self) -> bool:
+        """Whether the kernel takes what is held back in one piece, and nothing is before it."""
+
+    def flush(self) -> None:
+        """Send what is held back."""
+
     def get_extra_info(self, name: str) -> Any: ...
 
-    def get_write_buffer_size(self) -> int: ...
+    def get_write_buffer_size(self) -> int:
+        """What the kernel has not taken yet."""
 
     def finish(self) -> None:
         """Close it, whoever waits."""
@@ -70,12 +87,12 @@ def gone(peers: Sequence[Peer]) -> set[Peer]:
     return closed | {watched[number] for number, events in state.poll(0) if events & watched[number].events}
 
 
-def expected(scope: MutableMapping[str, Any], done: Done) -> bool:
-    """Have `done` told whether the caller took the answer whose last piece is sent next; False: nobody can tell."""
+def expected(scope: MutableMapping[str, Any], recipient: Recipient) -> bool:
+    """Have the recipient told of the answer whose last piece is sent next; False: nobody can tell."""
     receipts: Receipts | None = scope.get("extensions", {}).get(EXTENSION)
     if receipts is None:
         return False
-    receipts.expect(done, retries=RETRIES in dict(scope["headers"]))
+    receipts.expect(recipient, retries=RETRIES in dict(scope["headers"]))
     return True
 
 
@@ -85,7 +102,8 @@ class Receipts:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
-        self._open: list[Done] = []
+        self._open: list[Recipient] = []
+        self._unsent: list[Recipient] = []
         self._sending = False
         self._closing = self._lost = False
         self._ended = self._retries = self._believed = False
@@ -104,20 +122,30 @@ class Receipts:
             return 0
         return RESET if self._open else GONE
 
-    def expect(self, done: Done, *, retries: bool = False) -> None:
+    def expect(self, recipient: Recipient, *, retries: bool = False) -> None:
         """An answer's last piece is sent next. `retries`: its caller says so when it asks again."""
         if self._lost:
-            done(False)
+            recipient.leave(delivered=False)
             return
-        self._open.append(done)
+        self._open.append(recipient)
+        self._unsent.append(recipient)
         self._retries = retries
         self._sending = True
 
     def out(self) -> None:
-        """An answer's last byte was given to the transport."""
+        """An answer's last bytes go out. Of a small one it is said before: no kill finds it out and unsaid."""
+        if self._sending and self._connection.fits:
+            self._sent()
+        self._connection.flush()
         if self._sending:
             self._sending = False
+            self.drained()
             self._look_in(IDLE_SECONDS)
+
+    def drained(self) -> None:
+        """The kernel has taken something."""
+        if self._unsent and not self._sending and not self._connection.get_write_buffer_size():
+            self._sent()
 
     def asked(self) -> None:
         """The next request begins. One that came before the end of an answer says nothing of it."""
@@ -162,8 +190,8 @@ class Receipts:
         elif left or before:
             self._look_in(IDLE_SECONDS)
         elif self._ended and self._retries:
-            for done in self._open:
-                self._loop.call_later(RETRY_SECONDS, done, True)
+            for recipient in self._open:
+                self._loop.call_later(RETRY_SECONDS, partial(recipient.leave, delivered=True))
             self._open, self._believed = [], True
             self._connection.finish()
         else:
@@ -172,11 +200,18 @@ class Receipts:
     def _settle(self, *, taken: bool) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        settled, self._open, self._sending = self._open, [], False
-        for done in settled:
-            done(taken)
+        settled, self._open, self._unsent, self._sending = self._open, [], [], False
+        for recipient in settled:
+            recipient.leave(delivered=taken)
         if self._closing:
             self._connection.finish()
+
+    def _sent(self) -> None:
+        """Unless the other side is closed by now."""
+        unsent, self._unsent = self._unsent, []
+        if not self._lost and not _events(self._connection.get_extra_info("socket").fileno()) & GONE:
+            for recipient in unsent:
+                recipient.sent()
 
     def _unacknowledged(self) -> int | None:
         """Bytes on their way; None after a reset."""

@@ -38,6 +38,7 @@ class Protocol(HttpToolsProtocol):
     cycle: Cycle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        transport.set_write_buffer_limits(0)  # resume_writing then says that the kernel has everything
         corked = Corked(transport, self._closes_later)
         self._receipts = Receipts(corked)
         self._left: set[Callable[[], object]] = set()
@@ -169,8 +170,11 @@ class Protocol(HttpToolsProtocol):
             else:
                 super().timeout_keep_alive_handler()
 
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._receipts.drained()
+
     def on_response_complete(self) -> None:
-        self.transport.flush()
         self._receipts.out()
         super().on_response_complete()
         self._deaf = self._deaf or self.transport.is_closing()

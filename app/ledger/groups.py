@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.errors import Overloaded
 from app.ledger.protocol import LedgerWatch
 from app.ledger.rows import Change
+from app.ledger.settlements import Settlements
 from app.ledger.writer import Unwritten, writer
 from providers.kit.clock import Clock
 
 AGAIN_SECONDS: Final = 0.5
-SETTLE_SECONDS: Final = 0.01
+GATHER_SECONDS: Final = 0.01
 GROUP: Final = 256
 
 Job = tuple[Change, "asyncio.Future[None] | None"]
@@ -24,15 +25,15 @@ Job = tuple[Change, "asyncio.Future[None] | None"]
 class Groups:
     """The changes that this process makes, in their order.
 
-    `written` hears how many of those that nobody waits for are in the database now.
+    The settlement file has those that nobody waits for before the database; it hears how many of them are there now.
     """
 
     def __init__(
-        self, engine: AsyncEngine, clock: Clock, written: Callable[[int], None], watch: LedgerWatch | None
+        self, engine: AsyncEngine, clock: Clock, settlements: Settlements, watch: LedgerWatch | None
     ) -> None:
         self._clock = clock
         self._watch = watch
-        self._written = written
+        self._settlements = settlements
         self._writer = writer(engine)
         self._jobs: list[Job] = []
         self._due = asyncio.Event()
@@ -59,8 +60,12 @@ class Groups:
     def soon(self, change: Change) -> None:
         """Nobody waits for it: it goes with the next row that somebody waits for, or alone a moment later."""
         self._jobs.append((change, None))
+        self.stir()
+
+    def stir(self) -> None:
+        """What the settlement file was told is in it a moment later."""
         if self._later is None:
-            self._later = asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._due.set)
+            self._later = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._due.set)
 
     async def finish(self) -> None:
         """Write what is left, once more if need be."""
@@ -84,7 +89,7 @@ class Groups:
         for _, done in group:
             if done is not None and not done.done():
                 done.set_result(None)
-        self._written(sum(done is None for _, done in group))
+        self._settlements.written(sum(done is None for _, done in group))
         return []
 
     async def _write(self) -> None:
@@ -96,6 +101,7 @@ class Groups:
             else:
                 await self._due.wait()
             group = self._next(owed)
+            self._settlements.flush()
             owed = await self.commit(group) if group else []
             if self._closed and owed:
                 return

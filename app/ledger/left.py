@@ -12,8 +12,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
+from app.ledger.presence import DIED
 from app.ledger.protocol import State
-from app.ledger.settlements import FORM, machine
+from app.ledger.settlements import FORM, Line, machine
 from app.ledger.tables import requests
 
 NOTED: Final = frozenset({"document", "handed"})
@@ -28,7 +29,8 @@ class Left:
     """What one gateway left.
 
     `here`: its lock tells that it is dead; else only its heartbeat can. `strange`: another release wrote it, or
-    nothing of it can be read.
+    nothing of it can be read. `sent` are the requests whose answers went out whole, `taken` those whose answers are
+    known to have arrived.
     """
 
     instance: str
@@ -36,6 +38,7 @@ class Left:
     strange: bool = False
     settled: dict[str, Columns] = field(default_factory=dict)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sent: set[str] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)
     _held: list[tuple[int, Path]] = field(default_factory=list)
 
@@ -50,19 +53,24 @@ class Left:
         return max((os.fstat(number).st_mtime for number, _ in self._held), default=0.0)
 
     def changes(self, name: str, row: Columns) -> Columns:
-        """What is to be written to the row of a request; nothing where the row knows better."""
+        """What is to be written to the row of a request; nothing where the row knows better.
+
+        What was delivered and neither sent, nor taken, nor kept for a repeat, is nobody's: unknown.
+        """
         known = self.settled.get(name)
         found: dict[str, Any] = {}
         if known is not None and row["state"] in OPEN:
             found = {**known}
             if known["state"] == State.RESERVED:  # a step on its way: the end is not its to tell
                 found = {column: value for column, value in known.items() if column not in ENDING}
-        state = found.get("state", row["state"])
-        noted = {name: value for name, value in self.notes.get(name, {}).items() if row[name] != value}
+        noted = {column: value for column, value in self.notes.get(name, {}).items() if row[column] != value}
         if row["handed"]:
             noted.pop("handed", None)
-        if state == State.DELIVERED and known is not None and not self._heard(name, row):
-            noted["handed"] = False
+        if found.get("state", row["state"]) == State.DELIVERED and known is not None and not self._heard(name, row):
+            if name in self.sent:
+                noted["handed"] = False
+            else:
+                found |= {"state": State.UNKNOWN.value, "error": DIED}
         return found | noted
 
     def done(self) -> None:
@@ -114,17 +122,21 @@ class Left:
 
     def _take(self, line: Any, names: Any) -> None:
         match line:
-            case [str(name)]:
-                self.taken.add(name)
-            case [str(name), dict(noted)]:
-                known = self.notes.setdefault(name, {})
-                known |= {column: value for column, value in noted.items() if column in NOTED}
-            case [str(name), *values] if isinstance(names, list) and len(values) == len(names):
+            case [Line.SETTLED, str(name), *values] if isinstance(names, list) and len(values) == len(names):
                 found = {column: value for column, value in zip(names, values, strict=True) if column in requests.c}
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     State(found["state"])
                     found["links"] = json.loads(found["links"])
                     self.settled[name] = found
+            case [Line.NOTED, str(name), dict(noted)]:
+                known = self.notes.setdefault(name, {})
+                known |= {column: value for column, value in noted.items() if column in NOTED}
+            case [Line.SENT, str(name)]:
+                self.sent.add(name)
+            case [Line.UNSENT, str(name)]:
+                self.sent.discard(name)
+            case [Line.TAKEN, str(name)]:
+                self.taken.add(name)
 
 
 def left(folder: Path) -> Iterator[Left]:

@@ -52,8 +52,14 @@ class MemoryLedger:
         known = self._notes.get(request_id, (None, False))
         self._notes[request_id] = (known[0] if document is None else document, known[1] or handed)
 
-    async def taken(self, request_id: str) -> None:  # noqa: ARG002 - a killed process leaves nothing of it
-        return None
+    def sent(self, request_id: str) -> None:
+        """A killed process leaves nothing of this ledger."""
+
+    def unsent(self, request_id: str) -> None:
+        """As `sent`."""
+
+    def taken(self, request_id: str) -> None:
+        """As `sent`."""
 
     async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
         return [

@@ -15,6 +15,7 @@ HEARTBEAT_SECONDS: Final = 10.0
 DEAD_SECONDS: Final = 60.0
 FORGOTTEN_SECONDS: Final = 86_400.0
 OPEN: Final = (State.RESERVED.value, State.UNKNOWN.value)
+DIED: Final = "instance died"
 
 
 class Presence:
@@ -71,7 +72,7 @@ class Presence:
         return and_(requests.c.tasks.is_not(None), requests.c.state.in_(OPEN), gone)
 
     def _ending(self, whose: ColumnElement[bool]) -> Any:
-        ended = {"state": State.UNKNOWN.value, "settled": self._clock.time(), "error": "instance died"}
+        ended = {"state": State.UNKNOWN.value, "settled": self._clock.time(), "error": DIED}
         return update(requests).where(and_(requests.c.state == State.RESERVED.value, whose)).values(**ended)
 
     def _alive(self) -> Select[Any]:

@@ -118,8 +118,17 @@ class Ledger(Entries, Protocol):
     async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
         """Write beside a row where its answer is kept, or that its caller got it. Not awaited, like settling."""
 
-    async def taken(self, request_id: str) -> None:
-        """Its caller took the answer: noted for the case that this process is killed now, and nowhere else."""
+    def sent(self, request_id: str) -> None:
+        """All of its answer goes to the kernel now, and its caller is there.
+
+        This and the next two are for the case that this process is killed now, and noted nowhere else.
+        """
+
+    def unsent(self, request_id: str) -> None:
+        """Its caller left without the answer."""
+
+    def taken(self, request_id: str) -> None:
+        """Its caller took the answer."""
 
     async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
         """Rows since a Unix time (or one of them) that bear a fingerprint, oldest first."""

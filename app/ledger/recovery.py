@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.ledger.left import NOTED, OPEN, Columns, Left, left
+from app.ledger.left import OPEN, Columns, Left, left
 from app.ledger.presence import FORGOTTEN_SECONDS, Presence
 from app.ledger.protocol import LedgerWatch
 from app.ledger.reading import AWAY
@@ -20,7 +21,14 @@ from providers.kit.clock import Clock
 TOGETHER: Final = 250
 REFUSED: Final = (*AWAY, ValueError, OverflowError)  # the last two: what a driver says of a value that it cannot hold
 
-Written = tuple[str, Columns]
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Columns for the row of a request, while it is in one of these states."""
+
+    name: str
+    columns: Columns
+    states: Collection[str]
 
 
 class Recovery:
@@ -57,9 +65,13 @@ class Recovery:
         if not found.here and await self._presence.lives(found.instance):
             return
         rows = await self._rows(found)
-        changes = [(name, columns) for name, row in rows.items() if (columns := found.changes(name, row))]
+        changes = [
+            Written(name, columns, OPEN if row["state"] in OPEN else {row["state"]})
+            for name, row in rows.items()
+            if (columns := found.changes(name, row))
+        ]
         refused = [each for some in _portions(changes) for each in await self._write(found.instance, some)]
-        ended = sum("state" in columns for _, columns in changes) - len(refused)
+        ended = sum("state" in each.columns for each in changes) - len(refused)
         swept = 0 if found.strange else await self._presence.bury(found.instance)
         if self._watch and ended > 0:
             self._watch.recovered(ended)
@@ -95,11 +107,9 @@ class Recovery:
 
     async def _commit(self, instance: str, changes: Sequence[Written]) -> None:
         async with self._engine.begin() as connection:
-            for name, columns in changes:
-                row = update(requests).where(requests.c.request_id == name, requests.c.instance == instance)
-                if columns.keys() - NOTED:
-                    row = row.where(requests.c.state.in_(OPEN))
-                await connection.execute(row.values(**columns))
+            for each in changes:
+                row = update(requests).where(requests.c.request_id == each.name, requests.c.instance == instance)
+                await connection.execute(row.where(requests.c.state.in_(each.states)).values(**each.columns))
 
     def _unkept(self, instance: str, error: Exception) -> None:
         if self._watch:

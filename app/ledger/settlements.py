@@ -1,13 +1,18 @@
-"""The settlement file: what is settled and not in the database yet survives the process.
+"""The settlement file: what is settled and not in the database yet, and who has the answer, survives the process.
 
 A settlement is committed a moment after its answer may be on its way. A line of it is written before, by one call
 and without waiting for a disk: it is for a killed process; a power cut is what the database's own care is for. The
 file is locked while its process lives, so an unlocked one is a dead gateway's: app.ledger.recovery brings its lines
 in. It begins with a head; each line begins with its line break, so that a torn one costs itself alone. Lines are
 
-    ["request id", values of the columns of SETTLED ...]      what became of a row
-    ["request id", {"document": ..., "handed": ...}]          a note beside a row
-    ["request id"]                                            its caller took the answer
+    ["settled", "request id", values of the columns of SETTLED ...]
+    ["noted", "request id", {"document": ..., "handed": ...}]
+    ["sent", "request id"]       all of the answer is the kernel's, and the caller is there
+    ["unsent", "request id"]     the caller left without it
+    ["taken", "request id"]      the caller has it
+
+A settlement is written with what comes next of it, and before its row: nobody has what is settled as delivered and
+neither sent, taken, nor noted to be kept.
 
 Nothing here ever stops a request: what cannot be kept is told once, and is as safe as the database is fast.
 """
@@ -29,11 +34,21 @@ from app.ledger.protocol import LedgerWatch
 from app.ledger.rows import SETTLED, Change
 from providers.kit.clock import Clock
 
-FORM: Final = 1
+FORM: Final = 2
 FULL: Final = 2**20
 # A receipt comes within a second, of a slow caller within half a minute: its line belongs beside its settlement's.
 KEPT_SECONDS: Final = 60.0
 BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Line:
+    """What a line tells, its first word."""
+
+    SETTLED: Final = "settled"
+    NOTED: Final = "noted"
+    SENT: Final = "sent"
+    UNSENT: Final = "unsent"
+    TAKEN: Final = "taken"
 
 
 def machine() -> str:
@@ -67,21 +82,50 @@ class Settlements:
         self._full = full
         self._pages: list[Page] = []
         self._number = -1
+        self._lines: list[bytes] = []
         self._failing = False
         self._made = self._added = self._written = 0
 
     def add(self, change: Change) -> None:
-        """Keep a change until it is `written`."""
+        """Keep a change until it is `written`. In the file with the next `flush`, as all but what says otherwise."""
         self._added += 1
-        if self._number >= 0:
-            named = change.names is SETTLED
-            values = change.values if named else (dict(zip(change.names, change.values, strict=True)),)
-            self._append((change.request_id, *values))
+        if change.names is SETTLED:
+            self._say((Line.SETTLED, change.request_id, *change.values))
+        else:
+            self._say((Line.NOTED, change.request_id, dict(zip(change.names, change.values, strict=True))))
+
+    def sent(self, request_id: str) -> None:
+        """The last bytes of its answer go to the kernel now, or are there: in the file when this returns."""
+        self._say((Line.SENT, request_id))
+        self.flush()
+
+    def unsent(self, request_id: str) -> None:
+        """Its caller left without it: in the file when this returns."""
+        self._say((Line.UNSENT, request_id))
+        self.flush()
 
     def taken(self, request_id: str) -> None:
         """Its caller has the answer."""
-        if self._number >= 0:
-            self._append((request_id,))
+        self._say((Line.TAKEN, request_id))
+
+    def flush(self) -> None:
+        """What was said goes to the file."""
+        if not self._lines:
+            return
+        data, self._lines = b"".join(self._lines), []
+        try:
+            count = os.write(self._number, data)
+        except OSError as error:
+            self._failed(error)
+            return
+        if count < len(data):
+            self._failed(OSError(errno.ENOSPC, "a part was written"))
+            return
+        self._failing = False
+        page = self._pages[-1]
+        page.size += len(data)
+        if page.size > self._full:
+            self._turn()
 
     def written(self, count: int) -> None:
         """So many more changes are in the database."""
@@ -98,6 +142,7 @@ class Settlements:
 
     def close(self) -> None:
         """What the database has not got stays for the next start."""
+        self.flush()
         for page in [*self._pages]:
             if self._written >= self._added:
                 self._drop(page)
@@ -105,20 +150,13 @@ class Settlements:
                 os.close(page.number)
         self._pages, self._number = [], -1
 
-    def _append(self, values: tuple[object, ...]) -> None:
-        try:
-            line = b"\n" + to_json(values)
-            if os.write(self._number, line) < len(line):
-                self._failed(OSError(errno.ENOSPC, "a part was written"))
-                return
-        except (OSError, ValueError) as error:
-            self._failed(error)
+    def _say(self, values: tuple[object, ...]) -> None:
+        if self._number < 0:
             return
-        self._failing = False
-        page = self._pages[-1]
-        page.size += len(line)
-        if page.size > self._full:
-            self._turn()
+        try:
+            self._lines.append(b"\n" + to_json(values))
+        except ValueError as error:
+            self._failed(error)
 
     def _turn(self) -> None:
         """The next page, or the first one."""

@@ -21,7 +21,7 @@ from app.errors import Overloaded
 from app.ledger import reading
 from app.ledger.groups import Groups
 from app.ledger.presence import DEAD_SECONDS, HEARTBEAT_SECONDS, Presence
-from app.ledger.protocol import Entry, LedgerWatch, Past
+from app.ledger.protocol import Entry, LedgerWatch, Past, State
 from app.ledger.reading import AWAY
 from app.ledger.recovery import Recovery
 from app.ledger.rows import Change, opened, settled, storable
@@ -55,7 +55,7 @@ class SQLLedger:
         self._presence = Presence(engine, self.instance, clock, dead_seconds)
         self._settlements = Settlements(folder, self.instance, clock, watch)
         self._recovery = Recovery(engine, self._presence, clock, folder, watch)
-        self._groups = Groups(engine, clock, self._settlements.written, watch)
+        self._groups = Groups(engine, clock, self._settlements, watch)
         self._living: asyncio.Task[None] | None = None
 
     @property
@@ -77,6 +77,8 @@ class SQLLedger:
 
     async def settle(self, entry: Entry) -> None:
         self._soon(settled(entry))
+        if entry.state is not State.DELIVERED:  # of what is delivered nothing leaves before it is also `sent`
+            self._settlements.flush()
 
     async def note(self, request_id: str, *, document: str | None = None, handed: bool = False) -> None:
         values: dict[str, object] = {"document": document} if document is not None else {}
@@ -85,8 +87,15 @@ class SQLLedger:
         if values:
             self._soon(Change(tuple(values), tuple(values.values()), request_id))
 
-    async def taken(self, request_id: str) -> None:
+    def sent(self, request_id: str) -> None:
+        self._settlements.sent(request_id)
+
+    def unsent(self, request_id: str) -> None:
+        self._settlements.unsent(request_id)
+
+    def taken(self, request_id: str) -> None:
         self._settlements.taken(request_id)
+        self._groups.stir()
 
     async def past(self, since: float, *, request_id: str | None = None) -> list[Past]:
         return await reading.past(self.engine, since, request_id)

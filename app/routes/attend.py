@@ -146,7 +146,7 @@ class Attendance:
         if first is None:
             seat.leave(delivered=False)
             return Response(status_code=GONE)
-        return Events(_after(first, source), frames.failed, _known(seat), lambda taken: seat.leave(delivered=taken))
+        return Events(_after(first, source), frames.failed, _known(seat), seat)
 
     async def _events(
         self, arrival: Arrival, ticket: Ticket, seat: Seat, frames: Frames
@@ -199,7 +199,7 @@ def _again(seat: Seat, error: PinholeError) -> PinholeError:
 def _told(seat: Seat, kept: Kept) -> Buffers:
     """The answer; whether it was delivered is known some time after its last byte is out."""
     headers = {**kept.headers, **(REPLAYED if seat.replayed else kept.limits)}
-    return Buffers(answers.body(kept), headers, lambda taken: seat.leave(delivered=taken))
+    return Buffers(answers.body(kept), headers, seat)
 
 
 def _count(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Answers on their way out: JSON as buffers, event streams; each says in the end whether its caller took it."""
+"""Answers on their way out: JSON as buffers, event streams; each tells its recipient what became of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive
 
-from app.http.receipts import Done, expected
+from app.http.receipts import Recipient, expected
 from providers.core.errors import PinholeError
 from providers.core.http import Buffer
 from providers.kit.room import portions
@@ -21,31 +21,31 @@ JOINED: Final = 32 * 2**10
 class Buffers(Response):
     """A JSON answer sent as its buffers, the last of them text; small ones are joined.
 
-    `done` hears whether the caller took it: of the connection where the server follows that, else of the last write.
-    What it hears first counts.
+    `recipient` hears of the connection whether the caller took it, where the server follows that, else of the last
+    write.
     """
 
-    def __init__(self, buffers: list[Buffer], headers: Mapping[str, str], done: Done) -> None:
+    def __init__(self, buffers: list[Buffer], headers: Mapping[str, str], recipient: Recipient) -> None:
         length = sum(map(len, buffers))
         told = {**headers, "content-type": "application/json", "content-length": str(length)}
         self.status_code, self.background, self.body = 200, None, b""
         self.raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
         self._buffers = [b"".join(buffers)] if length <= JOINED else buffers
-        self._done = done
+        self._recipient = recipient
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             for piece in self._before_last():
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-            followed = expected(scope, self._done)
+            followed = expected(scope, self._recipient)
             there = followed or not hung_up(receive)
             await send({"type": "http.response.body", "body": self._buffers[-1], "more_body": False})
         except BaseException:
-            self._done(False)
+            self._recipient.leave(delivered=False)
             raise
         if not followed:
-            self._done(there)
+            self._recipient.leave(delivered=there)
 
     def _before_last(self) -> Iterator[Buffer]:
         for buffer in self._buffers[:-1]:
@@ -66,7 +66,7 @@ def hung_up(receive: Receive) -> bool:
 class Events(StreamingResponse):
     """An event stream; `failed` renders an error that ends it.
 
-    `done` hears whether the caller took it, as that of `Buffers` does; also when the caller never let it begin.
+    `recipient` hears as that of `Buffers` does; also when the caller never let it begin.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class Events(StreamingResponse):
         events: AsyncIterator[list[Buffer]],
         failed: Callable[[PinholeError], list[Buffer]],
         headers: Mapping[str, str],
-        done: Done,
+        recipient: Recipient,
     ) -> None:
         more = {"cache-control": "no-store", "x-accel-buffering": "no", **headers}
         super().__init__((), media_type="text/event-stream", headers=more)
         self._events = events
         self._failed = failed
-        self._done = done
+        self._recipient = recipient
         self._there = self._followed = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -88,17 +88,17 @@ class Events(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         except BaseException:
-            self._done(False)
+            self._recipient.leave(delivered=False)
             raise
         if not self._followed:
-            self._done(self._there)
+            self._recipient.leave(delivered=self._there)
 
     async def _pieces(self, scope: Any, receive: Any) -> AsyncIterator[Any]:
         try:
             async for buffers in self._events:
                 for buffer in buffers:
                     yield buffer
-            self._followed = expected(scope, self._done)
+            self._followed = expected(scope, self._recipient)
             self._there = self._followed or not hung_up(receive)
         except PinholeError as error:
             for buffer in self._failed(error):

@@ -93,6 +93,9 @@ class GuardedIndex:
     async def claimed(self, name: str) -> bool:
         return await self._asked(lambda: self._far.claimed(name), await self._near.claimed(name))
 
+    def sent(self, name: str) -> None:
+        self._near.sent(name)
+
     async def alone(self, name: str) -> None:
         await self._near.alone(name)
         await self._told(name, lambda: self._far.alone(name), None)

@@ -84,8 +84,15 @@ class LedgerIndex(MemoryIndex):
         if await self.get(name) is not None:
             await self._ledger.note(name, handed=True)
         else:
-            await self._ledger.taken(name)
+            self._ledger.taken(name)
         return wanted
+
+    def sent(self, name: str) -> None:
+        self._ledger.sent(name)
+
+    async def alone(self, name: str) -> None:
+        self._ledger.unsent(name)
+        await super().alone(name)
 
 
 def restored(rows: Iterable[Past]) -> Iterable[Record]:

@@ -114,6 +114,9 @@ class MemoryIndex:
     async def claimed(self, name: str) -> bool:
         return self._claimed(name, "")
 
+    def sent(self, name: str) -> None:
+        """Nothing of a run outlives this process."""
+
     async def alone(self, name: str) -> None:
         if known := self._book.records.get(name):
             self._book.records[name] = replace(known, alone=True)

@@ -121,6 +121,9 @@ class Index(Protocol):
     async def claimed(self, name: str) -> bool:
         """Whether a repeat waits for it."""
 
+    def sent(self, name: str) -> None:
+        """The answer of this gateway's own run goes out whole to a caller that is there. Nothing is waited for."""
+
     async def alone(self, name: str) -> None:
         """Nobody waits for it here: it is what the next repeat gets."""
 

@@ -83,6 +83,9 @@ class RedisIndex:
     async def claimed(self, name: str) -> bool:
         return bool(await self._run("claimed", name))
 
+    def sent(self, name: str) -> None:
+        """Redis knows who took an answer; on its way it is its own gateway's."""
+
     async def alone(self, name: str) -> None:
         await self._run("alone", name)
 

@@ -94,13 +94,14 @@ def _wake(sleeper: asyncio.Future[bool], left: bool) -> None:
 class Seat:
     """A caller's place at a run, from joining to leaving. `replayed`: the outcome was there before it.
 
-    `books`: what the index is told of a caller that left without its answer.
+    `sending` hears which run's answer goes out. `books`: what the index is told of a caller that left without it.
     """
 
     run: Run
     asker: str
     repeat: bool
     replayed: bool
+    sending: Callable[[str], None]
     leaving: Callable[[Seat, bool], asyncio.Task[None] | None]
     left: bool = False
     books: asyncio.Task[None] | None = None
@@ -127,6 +128,11 @@ class Seat:
         finally:
             self.run.listeners.discard(queue)
         yield self.run.outcome
+
+    def sent(self) -> None:
+        """All of the answer goes to the kernel now, and the caller is there."""
+        if self.run.own:
+            self.sending(self.run.record.id)
 
     def leave(self, *, delivered: bool) -> None:
         """The caller goes; `delivered` says that it got all of it. Only the first time counts."""

@@ -76,7 +76,7 @@ def written(line: dict[str, Any]) -> str:
     try:
         return to_json(line).decode()
     except ValueError:  # half a surrogate pair has no UTF-8, but it has an escape
-        return json.dumps(line)
+        return json.dumps(line, separators=(",", ":"))
 
 
 @lru_cache(maxsize=4)

@@ -34,6 +34,7 @@ class Server:
     port: int = 0
     stop: Callable[[], None] = lambda: None
     verdicts: list[bool] = field(default_factory=list)
+    gone_out: int = 0
     entered: threading.Event = field(default_factory=threading.Event)
     let: threading.Event = field(default_factory=threading.Event)
 
@@ -51,8 +52,16 @@ class Server:
             pass
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        assert expected(scope, self.verdicts.append)
+        assert expected(scope, self)
         await send({"type": "http.response.body", "body": body})
+
+    def sent(self) -> None:
+        """An answer is the kernel's."""
+        self.gone_out += 1
+
+    def leave(self, *, delivered: bool) -> None:
+        """A verdict."""
+        self.verdicts.append(delivered)
 
     def connect(self, *paths: int, more: str = "") -> socket.socket:
         """A connection over which these were asked for at once."""
@@ -90,11 +99,38 @@ def server() -> Iterator[Server]:
 class Ended:
     """A connection that is no more."""
 
+    fits = True
+
+    def flush(self) -> None:
+        return None
+
     def get_extra_info(self, name: str) -> Any:
         raise AssertionError(f"{name} of a connection that is gone")
 
     def get_write_buffer_size(self) -> int:
         return 0
+
+    def finish(self) -> None:
+        return None
+
+
+class Kernel:
+    """A connection whose writes are counted, and left in its buffer as far as is said."""
+
+    def __init__(self, recipient: Server, *, fits: bool, left: int = 0) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.fits, self.left = fits, left
+        self.order: list[tuple[str, int]] = []
+        self._recipient = recipient
+
+    def flush(self) -> None:
+        self.order.append(("flush", self._recipient.gone_out))
+
+    def get_extra_info(self, name: str) -> Any:
+        return {"socket": self.ours}[name]
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
 
     def finish(self) -> None:
         return None
@@ -287,17 +323,64 @@ def test_a_caller_that_left_is_known_before_anything_is_read(
 
 async def test_an_answer_that_ends_behind_its_connection_is_not_taken() -> None:
     """Who left before the last piece is told of at once: nothing of that connection is heard any more."""
-    verdicts: list[bool] = []
+    recipient = Server()
     receipts = Receipts(Ended())
     receipts.lost()
-    receipts.expect(verdicts.append)
+    receipts.expect(recipient)
     receipts.out()
-    assert verdicts == [False]
+    assert (recipient.gone_out, recipient.verdicts) == (0, [False])
+
+
+@pytest.mark.parametrize(("fits", "before"), [(True, 1), (False, 0)])
+async def test_an_answer_is_sent_when_the_kernel_has_it(*, fits: bool, before: int) -> None:
+    """Said before the last system call of a small one, of others when nothing is left in our own buffer; once."""
+    recipient = Server()
+    with closing((kernel := Kernel(recipient, fits=fits, left=0 if fits else 7)).ours), closing(kernel.theirs):
+        receipts = Receipts(kernel)
+        receipts.expect(recipient)
+        receipts.drained()
+        early = recipient.gone_out
+        receipts.out()
+        receipts.drained()
+        still = recipient.gone_out
+        kernel.left = 0
+        receipts.drained()
+        receipts.drained()
+        receipts.lost()
+
+    assert kernel.order == [("flush", before)]
+    assert (early, still, recipient.gone_out) == (0, before, 1)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+async def test_an_answer_to_a_caller_that_left_is_not_sent(*, fits: bool) -> None:
+    """Its side is closed before the last byte is out: nobody has that answer, though nothing was read of it here."""
+    recipient = Server()
+    with closing((kernel := Kernel(recipient, fits=fits)).ours):
+        receipts = Receipts(kernel)
+        receipts.expect(recipient)
+        kernel.theirs.close()
+        receipts.out()
+        receipts.lost()
+
+    assert (recipient.gone_out, recipient.verdicts) == (0, [False])
+
+
+def test_a_slow_reader_has_its_answer_sent_in_the_end(server: Server) -> None:
+    """Not while the last of it waits here for room in the kernel."""
+    with server.connect(LARGE) as connection:
+        time.sleep(0.3)
+        early = server.gone_out
+        read(connection)
+        until(lambda: server.gone_out)
+
+    assert early == 0
+    assert server.told() == [True]
 
 
 def test_a_server_without_receipts_says_so() -> None:
     """Then the last write is all there is to go by."""
-    assert not expected({"type": "http"}, print)
+    assert not expected({"type": "http"}, Server())
 
 
 @pytest.fixture

@@ -337,8 +337,8 @@ def test_an_end_user_is_written_down_as_a_hash(searched: Sinks) -> None:
 def test_the_search_would_find_what_is_there(searched: Sinks) -> None:
     """The sinks are not empty: each is there and holds what it should."""
     texts = searched.texts
-    assert '"message": "settled"' in texts["output of pinhole serve"]
-    assert '"message": "refused"' in texts["output of pinhole serve"]
+    assert '"message":"settled"' in texts["output of pinhole serve"]
+    assert '"message":"refused"' in texts["output of pinhole serve"]
     assert "unhandled" in texts["output of pinhole serve"]
     assert "pinhole_requests_total" in texts["GET /metrics"]
     assert "gpt-image-2" in texts["file data/pinhole.db"] + texts.get("file data/pinhole.db-wal", "")

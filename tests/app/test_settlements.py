@@ -49,7 +49,7 @@ def database_url() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
-    """Ledgers of one database; their settlement files lie in one folder unless another is named."""
+    """Ledgers of one database; their files lie in one folder unless another is named."""
     env = {"PINHOLE_DATA_DIR": str(tmp_path)}
     if request.param == "postgres":
         env["DATABASE_URL"] = request.getfixturevalue("database_url")
@@ -93,7 +93,7 @@ async def row_of(ledger: SQLLedger, name: str) -> Any:
 
 
 def files(folder: Path) -> list[Path]:
-    """The settlement files of a folder."""
+    """The files of a folder."""
     return sorted((folder / "settlements").iterdir())
 
 
@@ -105,6 +105,7 @@ async def test_a_kill_before_the_commit_costs_nothing(make: Make, tmp_path: Path
     for name in ("given", "failed", "unsure", "open"):
         await dying.open(entry(name))
     await dying.settle(given(entry("given"), images=1, cost=700))
+    dying.sent("given")
     await dying.settle(given(entry("failed"), State.FAILED, images=0, cost=0))
     await dying.settle(given(entry("unsure"), State.UNKNOWN, images=0).but(error="UpstreamTimeout"))
     dies(dying)
@@ -150,6 +151,7 @@ async def test_what_is_known_better_stays(make: Make) -> None:
         await dying.open(entry(name))
     for name in ("settled", "claimed", "swept"):
         await dying.settle(given(entry(name), State.DELIVERED if name == "claimed" else State.UNKNOWN))
+        dying.sent(name)
     dies(dying)
     async with living.engine.begin() as connection:
         better: dict[str, dict[str, Any]] = {
@@ -167,24 +169,38 @@ async def test_what_is_known_better_stays(make: Make) -> None:
     assert (found["swept"]["state"], found["swept"]["error"]) == ("unknown", "")
 
 
-async def test_whether_the_caller_has_it_is_told(make: Make) -> None:
-    """`handed` is false only where nobody can know; what was taken or kept is not doubted."""
+@pytest.mark.parametrize("committed", [False, True])
+async def test_whether_the_caller_has_it_is_told(make: Make, committed: bool) -> None:
+    """Delivered is what was taken, is kept, or went out whole (`handed` false); what nobody has is unknown."""
+    names = ("taken", "sent", "kept", "handed", "again", "unsent", "never")
     dying, following = make(), make()
     await dying.start()
-    for name in ("taken", "unheard", "kept", "handed"):
+    for name in names:
         await dying.open(replace(entry(name), fingerprint=f"print-{name}"))
         await dying.settle(given(entry(name)))
-    await dying.taken("taken")
+    for name in ("sent", "again", "unsent"):
+        dying.sent(name)
+    for name in ("unsent", "again"):
+        dying.unsent(name)
+    dying.taken("taken")
     await dying.note("kept", document="ab.answer")
     await dying.note("handed", document="cd.answer", handed=True)
+    dying.sent("again")
+    for _ in range(200 * committed):
+        await asyncio.sleep(0.02)
+        if (await row_of(dying, "handed"))["handed"]:
+            break
     dies(dying)
     await following.start()
-    rows = {name: await row_of(following, name) for name in ("taken", "unheard", "kept", "handed")}
+    rows = {name: await row_of(following, name) for name in names}
     past = {row.request_id: row for row in await following.past(0)}
 
-    assert {name: row["handed"] for name, row in rows.items()} == {
+    assert {name for name, row in rows.items() if row["state"] == "unknown"} == {"unsent", "never"}
+    assert {row["error"] for row in rows.values() if row["state"] == "unknown"} == {"instance died"}
+    assert {name: row["handed"] for name, row in rows.items() if row["state"] == "delivered"} == {
         "taken": None,
-        "unheard": False,
+        "sent": False,
+        "again": False,
         "kept": None,
         "handed": True,
     }
@@ -192,8 +208,7 @@ async def test_whether_the_caller_has_it_is_told(make: Make) -> None:
         "kept": "ab.answer",
         "handed": "cd.answer",
     }
-    assert [name for name, row in past.items() if row.unheard] == ["unheard"]
-    assert {row["state"] for row in rows.values()} == {"delivered"}
+    assert {name for name, row in past.items() if row.unheard} == {"sent", "again"}
 
 
 async def test_files_of_another_machine_wait_for_its_heartbeat(make: Make, tmp_path: Path) -> None:
@@ -202,6 +217,7 @@ async def test_files_of_another_machine_wait_for_its_heartbeat(make: Make, tmp_p
     await dying.start()
     await dying.open(entry("one"))
     await dying.settle(given(entry("one")))
+    dying.sent("one")
     dies(dying)
     (file,) = files(tmp_path)
     head, *lines = file.read_text().splitlines()
@@ -295,6 +311,7 @@ async def test_a_value_that_no_database_takes_keeps_nothing_else_out(make: Make)
         await dying.open(entry(name))
     for name in ("one", "huge", "two"):
         await dying.settle(given(entry(name)).but(tokens_in=2**70 if name == "huge" else 5))
+        dying.sent(name)
     dies(dying)
     await following.start()
     states = {name: (await row_of(following, name))["state"] for name in ("one", "huge", "two")}
@@ -310,6 +327,7 @@ def test_a_file_goes_when_its_changes_are_written_and_receipts_had_their_time(tm
     found.tidy()
     for i in range(10):
         found.add(settled(given(entry(str(i)))))
+        found.flush()
     pages = sorted(tmp_path.iterdir())
     clock.at += 61
     found.tidy()
@@ -343,6 +361,7 @@ def test_it_is_for_its_owner_and_holds_what_the_row_holds(tmp_path: Path) -> Non
     found = Settlements(folder, "a" * 16, CLOCK)
     found.tidy()
     found.add(settled(replace(given(entry("one")), end_user="somebody", caller_name="a-caller")))
+    found.flush()
     (file,) = folder.iterdir()
     text = file.read_text()
     found.close()
@@ -350,7 +369,7 @@ def test_it_is_for_its_owner_and_holds_what_the_row_holds(tmp_path: Path) -> Non
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert json.loads(text.splitlines()[0])["names"] == [*SETTLED]
-    assert len(json.loads(text.splitlines()[-1])) == 1 + len(SETTLED)
+    assert len(json.loads(text.splitlines()[-1])) == 2 + len(SETTLED)
     assert "somebody" not in text
     assert "a-caller" not in text
 
@@ -373,9 +392,11 @@ def test_a_full_disk_is_told_once_and_what_comes_after_it_counts(tmp_path: Path)
     found.tidy()
     (file,) = tmp_path.iterdir()
     found.add(settled(given(entry("before"))))
+    found.flush()
     with full(file.stat().st_size + 20):
         for name in ("torn", "lost", "lost-too"):
             found.add(settled(given(entry(name))))
+            found.flush()
     found.add(settled(given(entry("after"))))
     found.close()
 
@@ -414,6 +435,7 @@ async def test_a_stop_while_the_database_is_away_loses_nothing(make: Make, tmp_p
         await connection.exec_driver_sql("ALTER TABLE requests RENAME TO away")
     try:
         await stopping.settle(given(entry("one")))
+        stopping.sent("one")
         await asyncio.sleep(0.1)
         await stopping.close()
         between = files(tmp_path)
