@@ -20,7 +20,7 @@ from providers.core.valueclass import valueclass
 from providers.kit.convert import convert
 from providers.kit.deployment import Deployment
 from providers.kit.fetch import Fetcher
-from providers.kit.images import ImageError, dimensions, inspect, sniff
+from providers.kit.images import ImageError, dimensions, inspect, seen
 from providers.kit.mask import composite
 from providers.kit.room import Memory, Room, cool
 
@@ -233,9 +233,9 @@ def _bytes(data: Buffer) -> _Picture:
 
 def _told(head: Callable[[int], Buffer]) -> tuple[ImageFormat | None, Size | None]:
     """Format and size, of so much of its beginning as is needed."""
-    near = head(NEAR)
-    measured = dimensions(near) or dimensions(head(FAR))
-    return sniff(near), Size(*measured) if measured else None
+    image_format, measured = seen(head(NEAR))
+    measured = measured or dimensions(head(FAR))
+    return image_format, Size(*measured) if measured else None
 
 
 async def _worked(work: Callable[..., bytes], *args: bytes) -> bytes:

@@ -171,8 +171,8 @@ def _stretch(body: bytes | bytearray | _Window, view: memoryview, start: int) ->
 
     Block by block, so that each is looked at while it is in the cache. Only one that is no base64 can hold the quote.
     """
-    before = _split(view[start : start + _DATA_URL_MAX])
-    first = at = start + len(before.prefix)
+    media_type, prefix = _declared(view[start:])
+    first = at = start + len(prefix)
     while at + _BLOCK <= len(view) and _is_sound(view[at : at + _BLOCK], is_last=False):
         at += _BLOCK
     stop = body.find(_QUOTE, at, at + _BLOCK + 1)
@@ -180,7 +180,7 @@ def _stretch(body: bytes | bytearray | _Window, view: memoryview, start: int) ->
         return body.find(_QUOTE, at, len(view)), None
     if not _is_sound(view[at:stop], is_last=True):
         return stop, None
-    return stop, Lifted(view[first:stop], before.media_type, before.prefix)
+    return stop, Lifted(view[first:stop], media_type, prefix)
 
 
 def _is_sound(block: memoryview, *, is_last: bool) -> bool:
@@ -211,11 +211,14 @@ def _sound(content: memoryview) -> Lifted | None:
 
 
 def _split(content: memoryview) -> Lifted:
+    media_type, prefix = _declared(content)
+    return Lifted(content[len(prefix) :], media_type, prefix)
+
+
+def _declared(content: memoryview) -> tuple[str | None, str]:
+    """The media type and the head of a data URL, where it is one."""
     found = _DATA_URL.match(content[:_DATA_URL_MAX])
-    if found is None:
-        return Lifted(content)
-    media_type = found[1].decode().lower() or None
-    return Lifted(content[found.end() :], media_type, found[0].decode())
+    return (found[1].decode().lower() or None, found[0].decode()) if found else (None, "")
 
 
 def _unescape(content: memoryview) -> bytes:

@@ -10,7 +10,7 @@ from providers.core.types import ImageFormat
 from providers.kit.images import gif, jpeg, png, webp
 from providers.kit.images.facts import ImageError, ImageFacts
 
-__all__ = ["ImageError", "ImageFacts", "dimensions", "inspect", "sniff"]
+__all__ = ["ImageError", "ImageFacts", "dimensions", "inspect", "seen", "sniff"]
 
 _INSPECT: Final[Mapping[ImageFormat, Callable[[memoryview], ImageFacts]]] = MappingProxyType(
     {
@@ -57,6 +57,11 @@ def dimensions(head: bytes | bytearray | memoryview) -> tuple[int, int] | None:
 
     30 bytes suffice for PNG, WebP and GIF; a JPEG tells behind its metadata, mostly within a few KiB.
     """
+    return seen(head)[1]
+
+
+def seen(head: bytes | bytearray | memoryview) -> tuple[ImageFormat | None, tuple[int, int] | None]:
+    """Both of what a head tells: the format, and the dimensions."""
     image_format = sniff(head)
     found = _DIMENSIONS[image_format](memoryview(head)) if image_format else None
-    return found if found and all(found) else None
+    return image_format, found if found and all(found) else None
