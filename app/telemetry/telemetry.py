@@ -191,7 +191,7 @@ def _account(entry: Entry, journal: Journal) -> dict[str, Any]:
         "name": entry.caller_name,
         "model": entry.model,
         "provider": entry.provider,
-        "state": entry.state,
+        "state": str(entry.state),
         "images": entry.images_delivered,
         "asked": entry.images_asked,
         "attempts": entry.attempts,

@@ -212,7 +212,9 @@ def test_what_nobody_foresaw_is_500_with_the_id_that_the_log_has(tmp_path: Path)
     with running(tmp_path, store=Broken(tmp_path / "images", SystemClock(), 60)) as gateway:
         url = post(gateway, {**PLAIN, "response_format": "url"}, GENERATE).json()["data"][0]["url"]
         answer = ask(gateway, "GET", url.removeprefix(gateway.url), x_request_id="mine")
+        counted = ask(gateway, "GET", "/metrics").body
 
+    assert b'pinhole_http_answers_total{route="files",status="500"} 1.0' in counted
     assert (answer.status, answer.error["code"]) == (500, "internal_error")
     assert answer.headers["x-request-id"] == "mine"
     assert b"ZeroDivision" not in answer.body
