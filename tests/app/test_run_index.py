@@ -234,6 +234,27 @@ async def test_keys_are_bound_to_their_request_and_caller(pair: Pair, first: Mak
     assert await begin(two, first("d", key="k", caller="stranger")) is None
 
 
+async def test_a_key_with_another_request_in_each_state_of_its_run(
+    pair: Pair, first: Make, clock: StillClock
+) -> None:
+    """Refused while it runs, when it was answered or billed, or is unknown; new when it was free, or an hour ago."""
+    one, two = pair
+    for name in ("runs", "answered", "billed", "free"):
+        await begin(one, first(name, key=name))
+    for name in ("answered", "billed", "free"):
+        await one.put(replace(first(name, key=name), state=State(name)))
+    for name in ("runs", "answered", "billed"):
+        with pytest.raises(Reused):
+            await begin(two, first(f"{name} again", key=name, wish="other"))
+    assert await begin(two, first("free again", key="free", wish="other")) is None
+    await one.close()
+    with pytest.raises(Reused):
+        await begin(two, first("unknown again", key="runs", wish="other"))
+    clock.at += KEPT_SECONDS + 1
+    if isinstance(two, MemoryIndex):  # Redis has a clock of its own
+        assert await begin(two, first("late", key="answered", wish="other")) is None
+
+
 async def test_what_was_delivered_is_nobodys_repeat(pair: Pair, first: Make) -> None:
     """An unkept run is forgotten, a kept one is found by its id and labels, and only a key replays it."""
     one, two = pair

@@ -19,6 +19,7 @@ from app.runs import Index, LedgerIndex, MemoryIndex, Record, Run, Runs, State
 from app.runs.guarded import GuardedIndex
 from app.runs.memory import FREE_RUNS, Book
 from app.runs.redis import RedisIndex
+from app.runs.runs import RUN_BYTES
 from app.store import DiskStore, StoreError
 from providers.core.errors import UpstreamError
 from providers.core.http import Buffer
@@ -74,7 +75,7 @@ async def test_memory_keeps_the_newest_and_the_store_all(tmp_path: Path) -> None
     """Over the bound the oldest answers leave memory, after an hour every one; until then each is replayed."""
     clock = StillClock()
     store, index = DiskStore(tmp_path, clock, 60), MemoryIndex("one", clock)
-    runs = Runs(clock, index, store, untroubled, memory_bytes=25)
+    runs = Runs(clock, index, store, untroubled, memory_bytes=5 * RUN_BYTES // 2)
 
     async def ask(name: str) -> tuple[bool, bytes]:
         async def made(_: Run) -> Answer:
@@ -179,7 +180,13 @@ async def test_what_only_memory_has_leaves_it_last(tmp_path: Path) -> None:
     """An answer that the store did not take stays in memory as long as others can go that it has."""
     clock, troubles = StillClock(), list[str]()
     index = MemoryIndex("one", clock)
-    runs = Runs(clock, index, Refusing(tmp_path, clock, 60), lambda part, _: troubles.append(part), memory_bytes=25)
+    runs = Runs(
+        clock,
+        index,
+        Refusing(tmp_path, clock, 60),
+        lambda part, _: troubles.append(part),
+        memory_bytes=5 * RUN_BYTES // 2,
+    )
 
     async def ask(name: str) -> tuple[bool, bytes]:
         async def made(_: Run) -> Answer:
@@ -232,6 +239,32 @@ async def test_what_is_resumed_is_kept_though_a_repeat_took_it(tmp_path: Path) -
     assert seat.run.record.id == "resumed"
     assert found is not None
     assert (found.state, bool(found.document)) == (State.ANSWERED, True)
+
+
+async def test_links_weigh_too(tmp_path: Path) -> None:
+    """An answer whose images lie elsewhere is small, and a hundred thousand of them are not."""
+    clock = StillClock()
+    runs = Runs(
+        clock, MemoryIndex("one", clock), DiskStore(tmp_path, clock, 60), untroubled, memory_bytes=10 * RUN_BYTES
+    )
+
+    async def made(_: Run) -> Answer:
+        image = Delivered(format=ImageFormat.PNG, size=None, url="http://localhost/files/x.png")
+        return replace(answer("link"), images=(image,))
+
+    for number in range(30):
+        wish = f"a link {number}"
+        seat = await runs.enter(replace(record(wish, clock, wish=wish), key=wish), made, retry=0, patience=60)
+        await seat.outcome(60, lambda _: bool)
+        seat.leave(delivered=True)
+        del seat
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+    gc.collect()
+    left = [one for one in gc.get_objects() if isinstance(one, Run) and one.record.fingerprint.startswith("a link")]
+    await runs.drain(1)
+
+    assert len(left) <= 10
 
 
 class Slow(MemoryIndex):
