@@ -7,6 +7,8 @@ import platform
 import shutil
 import ssl
 import subprocess
+import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -25,12 +27,20 @@ def facts() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{memory / 2**20:.0f} GiB",
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()}, {_build()}",
         "openssl": ssl.OPENSSL_VERSION,
         "nginx": _nginx(),
         "commit": _output(["git", "rev-parse", "--short", "HEAD"]) or "unknown",
         "load before": f"{os.getloadavg()[0]:.1f} runnable processes of other work",
     }
+
+
+def _build() -> str:
+    """How the interpreter was made: one that was compiled with profiles takes a seventh less for a small request."""
+    if sys.base_prefix == "/usr":
+        return "the distribution's package"
+    options = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    return "compiled with profiles" if "--enable-optimizations" in options else "compiled without profiles"
 
 
 def _lines(path: str) -> list[str]:
