@@ -13,6 +13,7 @@ from providers.core.http import JSON, Buffer, Form, Inline, Part
 from providers.kit.tokens import token
 
 SEPARATORS: Final = (",", ":")
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
 PLACE: Final = f"<{token()}>"
 """Stands in a document for base64. It never leaves the process: it is found only where it was put."""
 
@@ -26,6 +27,8 @@ def encode(body: JSON | Form, boundary: str = "") -> tuple[str, list[Buffer]]:
 
 
 def _json(document: Mapping[str, Any]) -> list[Buffer]:
+    if _PLAIN.issuperset(map(type, document.values())):
+        return [plain(document)]
     images: list[Inline] = []
 
     def place(value: object) -> str:
@@ -41,7 +44,7 @@ def _json(document: Mapping[str, Any]) -> list[Buffer]:
 
 
 def plain(document: Mapping[str, Any]) -> bytes:
-    """A document of texts and whole numbers alone, which PLACE may stand among."""
+    """A document of texts, whole numbers and switches alone, PLACE among them: nothing else is looked for."""
     try:
         return to_json(document)
     except ValueError:  # half a surrogate pair is no reason to lose all
