@@ -22,7 +22,7 @@ from app.kept import Kept
 from app.pipeline import Pipeline
 from app.routes import describe
 from app.routes.sending import Buffers, Events
-from app.runs import Record, Run, Runs, Seat, State
+from app.runs import HOLD_SECONDS, Record, Run, Runs, Seat, State
 from app.telemetry import Telemetry
 from app.ticket import Ticket
 from providers.core.errors import PinholeError, UpstreamTimeout
@@ -31,8 +31,6 @@ from providers.kit.clock import Clock
 
 GONE: Final = 499
 REPLAYED: Final = {"pinhole-replayed": "true", "pinhole-cost-usd": "0.000000"}
-# How much longer than its caller's deadline a repeat holds the run that it joined.
-PATIENCE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +110,7 @@ class Attendance:
         )
         source = partial(self.pipeline.run, ticket)
         retry = _count(arrival.headers.get("x-stainless-retry-count", ""))
-        patience = self._left(ticket) + PATIENCE
+        patience = self._left(ticket) + HOLD_SECONDS
         seat = await self.runs.enter(record, source, retry=retry, patience=patience, peer=arrival.peer)
         if seat.repeat:
             self.telemetry.repeated("replayed" if seat.replayed else "joined", seat.run.record.id, ticket.caller.id)

@@ -6,12 +6,14 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.errors import KeyReused
+from app.errors import KeyReused, Overloaded
 from app.http.receipts import Peer, gone
 from app.runs.protocol import Doubtful, Index, Record, Reused
 from app.runs.run import Run, Seat
 from providers.kit.clock import Clock
 
+# How much longer than its caller's deadline a repeat holds the run that it joined.
+HOLD_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = (0.005, 0.5)  # the pauses of a request that may repeat a run of another gateway
 
 
@@ -74,24 +76,29 @@ class Callers:
                 seat.leave(delivered=False)
 
     async def begun(self, place: Place, record: Record, *, retry: int, patience: float) -> Record | None:
-        """What the index says when it knows of every equal caller that left. Raises KeyReused."""
-        waited, (pause, longest) = 0.0, LOOK_SECONDS
+        """What the index says when it knows of every equal caller that left. Raises KeyReused, Overloaded."""
         try:
-            while True:
-                if not record.key:
-                    await self._heard(place)
-                try:
-                    return await self._index.begin(record, retry=retry, patience=patience, waited=waited)
-                except Doubtful as doubt:
-                    pause = min(pause, doubt.seconds)
-                await self._clock.sleep(pause)
-                waited, pause = waited + pause, min(longest, pause * 2)
+            return await self._decided(place, record, retry=retry, patience=patience)
         except Reused:
             self.leave(place)
             raise KeyReused("This Idempotency-Key came before with another request.") from None
         except BaseException:
             self.leave(place)
             raise
+
+    async def _decided(self, place: Place, record: Record, *, retry: int, patience: float) -> Record | None:
+        waited, (pause, longest) = 0.0, LOOK_SECONDS
+        while True:
+            if not record.key:
+                await self._heard(place)
+            try:
+                return await self._index.begin(record, retry=retry, patience=patience, waited=waited)
+            except Doubtful as doubt:
+                pause = min(pause, doubt.seconds)
+            if waited >= patience - HOLD_SECONDS:
+                raise Overloaded("Another gateway does not say in time whether this request repeats one.")
+            await self._clock.sleep(pause)
+            waited, pause = waited + pause, min(longest, pause * 2)
 
     async def _heard(self, place: Place) -> None:
         """Whoever came before and is gone leaves now; returns when the index knows.

@@ -78,7 +78,10 @@ class Runs:
     async def enter(
         self, record: Record, source: Source, *, retry: int, patience: float, peer: Peer | None = None
     ) -> Seat:
-        """A place at the run that this request repeats, or at its own. Raises KeyReused."""
+        """A place at the run that this request repeats, or at its own. Raises KeyReused, Overloaded.
+
+        `patience` is for how long its caller may wait, and HOLD_SECONDS more.
+        """
         place = self._callers.enter(record, peer)
         found = await self._callers.begun(place, record, retry=retry, patience=patience)
         run = self._carried(record, source) if found is None else self._joined(found)

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from app.answer import Answer
-from app.runs import MemoryIndex, Record, Run, Runs
+from app.errors import Overloaded
+from app.runs import HOLD_SECONDS, MemoryIndex, Record, Run, Runs
 from app.runs.memory import Book
+from app.runs.protocol import Doubtful
 from app.store import DiskStore
 from tests.app.test_receipts import KEY, again, arrived, ask, leave, read
 from tests.app.test_run_machine import answer
 from tests.app.test_run_memory import record, untroubled
-from tests.clock import HastyClock
+from tests.clock import HastyClock, StillClock
 from tests.gateway import running
 from tests.upstreams.openai import OpenAIStandIn
 
@@ -92,3 +94,26 @@ async def test_a_retry_on_another_gateway_denies_what_the_first_seemed_to_have(t
 
     assert kept is not None
     assert (third.repeat, third.run.record.id) == (True, "first")
+
+
+class Doubting(MemoryIndex):
+    """One that waits for a word of another gateway, which does not come."""
+
+    async def begin(self, record: Record, *, retry: int, patience: float, waited: float = 0.0) -> Record | None:
+        raise Doubtful(8.0)
+
+
+async def test_a_doubt_ends_at_the_callers_deadline(tmp_path: Path) -> None:
+    """Whoever cannot wait for the word of a silent gateway is told to come again; nothing is begun for it."""
+    clock = StillClock()
+    runs = Runs(clock, Doubting("one", clock), DiskStore(tmp_path, clock, 60), untroubled)
+    since = clock.at
+
+    async def made(_: Run) -> Answer:
+        raise AssertionError("paid for")
+
+    with pytest.raises(Overloaded):
+        await runs.enter(record("first", clock), made, retry=0, patience=HOLD_SECONDS + 2)
+    await runs.drain(1)
+
+    assert 2 <= clock.at - since < 3
