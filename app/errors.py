@@ -76,6 +76,12 @@ class Unkept(Overloaded):
     billed = True
 
 
+class Unforeseen(PinholeError):
+    """A mistake of ours: nobody knows what was billed before it."""
+
+    billed = True
+
+
 def billed(error: BaseException | None) -> bool:
     """Whether money may have been spent, so that a repeat must not spend it again."""
     return bool(getattr(error, "billed", False))
@@ -123,7 +129,7 @@ TABLE: Final[dict[type[BaseException], Row]] = {
     core.UpstreamTimeout: Row(504, "upstream_error", "upstream_timeout"),
     PinholeError: Row(500, "server_error", "internal_error"),
 }
-INTERNAL: Final = PinholeError("Something went wrong inside the gateway. The request id names it in the logs.")
+INTERNAL: Final = Unforeseen("Something went wrong inside the gateway. The request id names it in the logs.")
 
 
 def row(error: PinholeError) -> Row:

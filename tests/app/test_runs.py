@@ -14,7 +14,10 @@ import pytest
 from blake3 import blake3
 
 from app.runs import fingerprint
+from app.store import DiskStore
+from providers.core.http import Buffer
 from providers.core.types import ImageFormat, ImageRequest, InputImage, Operation
+from providers.kit.clock import SystemClock
 from tests.gateway import Gateway, running
 from tests.upstreams.openai import OpenAIStandIn
 
@@ -159,6 +162,27 @@ def test_a_model_has_a_deadline_of_its_own(tmp_path: Path, model: str | None) ->
 
     assert (late.status_code, late.json()["error"]["code"]) == (504, "upstream_timeout")
     assert int(late.headers["openai-processing-ms"]) < 5000
+
+
+class Broken(DiskStore):
+    """A store with a mistake in it."""
+
+    async def put(self, data: Buffer, image_format: ImageFormat) -> str:
+        raise ZeroDivisionError(image_format)
+
+
+def test_a_mistake_of_ours_is_paid_for_once(tmp_path: Path) -> None:
+    """The image was made: nobody is asked to try again, and a repeat is told so, too."""
+    body = {**BODY, "response_format": "url"}
+    with running(tmp_path, store=Broken(tmp_path / "images", SystemClock(), 60)) as gateway:
+        answers = [
+            httpx2.post(f"{gateway.v1}/images/generations", json=body, headers={"x-stainless-retry-count": count})
+            for count in "01"
+        ]
+
+    assert [answer.status_code for answer in answers] == [500, 502]
+    assert [answer.headers.get("x-should-retry") for answer in answers] == ["false", "false"]
+    assert len(gateway.ledger.entries) == 1
 
 
 def test_what_cannot_have_been_billed_is_run_anew(gateway: Gateway) -> None:
