@@ -67,7 +67,7 @@ class Reused(Exception):
 
 
 class Doubtful(Exception):
-    """The request repeats a run if that one's caller, at another gateway, has left; in `seconds` it may be known."""
+    """The request may repeat a run of another gateway, which in `seconds` is known, or to be asked for again."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -103,7 +103,8 @@ class Index(Protocol):
         then one that failed and may have been billed. What is joined without a key is claimed for `patience` seconds
         and for as long as this gateway lives, so that each first has one retry chain; failures are not claimed.
         Raises Reused; Doubtful when it would be a first, though the caller of an equal run may have left without
-        this index having heard of it, for which it has `waited` so many seconds.
+        this index having heard of it, for which it has `waited` so many seconds; or though the index lost its data,
+        and another gateway may still have to tell again what it runs.
         """
 
     async def put(self, record: Record) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ local FIELDS = { 'id', 'caller', 'label', 'fingerprint', 'key', 'started', 'owne
 -- As in app/runs/protocol.py: how long a hang-up may not have been told (ms), and which part of a run's time that is.
 local HELD, FIRST, LEAST, SHARE = 200, 50, 5, 0.01
 local LABELS = 64 -- as there
+local TOLD = 4000 -- after a loss of all data every gateway that lives has told again what it runs (ms)
 local LATE = 4000 -- as there: a gateway that was not heard of for so long (ms) cannot tell who left
 local BEGUN = 8 -- the first fields are written at the beginning; the others are then these
 local LATER = { __index = { alone = '0', delivered = '0', document = '', size = '0', failure = '' } }
@@ -119,6 +120,10 @@ local function unheard(run) -- of a gateway's own callers each hang-up is known 
   return ms >= LEAST and ms or 0
 end
 
+local function untold() -- for how long somebody may still have to tell what was lost (ms)
+  return math.max(0, tonumber(redis.call('GET', prefix .. ':lost') or 0) + TOLD - now)
+end
+
 local function silent(owner) -- how long it takes at most until it is heard of, or dead (ms)
   local left = owner == me and -1 or redis.call('PTTL', prefix .. ':gateway:' .. owner)
   return (left >= 0 and left <= lease - LATE) and left + 1 or 0
@@ -187,9 +192,10 @@ if command == 'begin' then
   else
     found, doubt, silence = repeated(asked, retry)
     doubt = math.max(math.ceil(doubt - tonumber(ARGV[18])), silence)
-    if not found and doubt > 0 then return { 'doubt', doubt } end
   end
   if not found then
+    doubt = math.max(doubt or 0, untold())
+    if doubt > 0 then return { 'doubt', doubt } end
     write(asked, true, BEGUN)
     return { 'first' }
   end
@@ -227,6 +233,7 @@ end
 
 if command == 'beat' then
   local known = redis.call('GET', prefix .. ':gateway:' .. me) == 'heard'
+  redis.call('SET', prefix .. ':lost', ARGV[8] == '1' and 0 or now, 'NX') -- who only starts has lost nothing
   redis.call('SET', prefix .. ':gateway:' .. me, (known or ARGV[8] == '1') and 'heard' or 'met', 'PX', lease)
   return known and 1 or 0
 end

@@ -14,7 +14,7 @@ from app.redis import connect
 from app.runs import Index, LedgerIndex, MemoryIndex, Record, State
 from app.runs.guarded import MISSED, GuardedIndex
 from app.runs.memory import Book
-from app.runs.protocol import KEPT_SECONDS, LABELS, REPEAT_SECONDS, Doubtful, Reused
+from app.runs.protocol import BEAT_SECONDS, KEPT_SECONDS, LABELS, REPEAT_SECONDS, Doubtful, Reused
 from app.runs.redis import RedisIndex
 from tests.app.test_ledger import entry
 from tests.clock import StillClock
@@ -365,7 +365,7 @@ async def test_what_redis_lost_is_told_again_while_others_begin(
     await guarded.start()
     await begin(guarded, first("before", wish="p"))
     await redis_server.ask("FLUSHALL")
-    await begin(guarded, first("after", wish="q"))
+    assert await doubt(guarded, first("after", wish="q"))
 
     assert await guarded.beat()
     assert await begin(guarded, first("repeat", wish="p"), retry=1) == "before"
@@ -485,6 +485,34 @@ async def test_a_repeat_right_after_redis_lost_its_data_is_recognised(
 
     assert await begin(guarded, first("repeat"), retry=1) == "before"
     assert await guarded.beat()
+
+
+async def test_nothing_is_new_before_every_gateway_told_what_redis_lost(
+    guarded: GuardedIndex, redis_server: RedisServer, first: Make, clock: StillClock
+) -> None:
+    """A repeat, by key too, waits for as long as a gateway may take to be heard; then it is known, or new."""
+    other = GuardedIndex(
+        LedgerIndex("two", clock, MemoryLedger()),
+        RedisIndex("two", connect(redis_server.url), clock),
+        clock,
+        lambda *_: None,
+    )
+    await guarded.start()
+    await other.start()
+    await begin(other, first("theirs", key="k"))
+    new = await doubt(guarded, first("new", wish="new"))
+    await redis_server.ask("FLUSHALL")
+    early = [await doubt(guarded, first("repeat", key=key), waited=9.0) for key in ("", "k")]
+    clock.at += BEAT_SECONDS
+    await other.beat()
+    found = await begin(guarded, first("repeat", key="k"))
+    clock.at += 1
+    late = await doubt(guarded, first("other"))
+    await other.close()
+
+    assert new == late == 0.0
+    assert [BEAT_SECONDS < seconds < BEAT_SECONDS + 2 for seconds in early] == [True, True]
+    assert found == "theirs"
 
 
 async def test_what_others_run_is_theirs_to_tell(
