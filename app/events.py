@@ -59,9 +59,9 @@ class Frames:
         }
         return frame(name, document)
 
-    def completed(self, kept: Kept) -> list[Buffer]:
+    def completed(self, kept: Kept) -> Last:
         """One event for each image; the last carries what is known only at the end."""
-        buffers: list[Buffer] = []
+        buffers = Last()
         for index, image in enumerate(kept.images):
             last = index == len(kept.images) - 1
             document = self._image(kept, image, index, last=last)
@@ -112,6 +112,10 @@ def given(image: Delivered) -> dict[str, Any]:
 def frame(name: str, document: dict[str, Any]) -> list[Buffer]:
     """One server-sent event."""
     return [f"event: {name}\ndata: ".encode(), *encode(JSON(document))[1], b"\n\n"]
+
+
+class Last(list[Buffer]):
+    """The buffers that end a stream: nothing comes behind them."""
 
 
 async def alive(

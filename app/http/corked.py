@@ -37,11 +37,10 @@ class Corked:
 
     def close(self) -> None:
         """Send what is held and end, at once or later."""
-        self.flush()
         if self._closes_later():
             self.held = True
         else:
-            self._transport.close()
+            self.finish()
 
     def finish(self) -> None:
         """End."""
@@ -50,6 +49,7 @@ class Corked:
 
     def end(self) -> None:
         """Tell that nothing more is written; what comes is still read."""
+        self.flush()
         if not self._transport.is_closing():
             self._transport.write_eof()
 
@@ -59,7 +59,7 @@ class Corked:
 
     @property
     def fits(self) -> bool:
-        """Whether the kernel takes what is held in one piece, and nothing is before it."""
+        """Whether what is held is small, and nothing is before it that the kernel has not taken."""
         return sum(map(len, self._waiting)) <= SMALL and not self._transport.get_write_buffer_size()
 
     def flush(self) -> None:

@@ -27,6 +27,7 @@ RETRIES: Final = b"x-stainless-retry-count"
 STALLED_SECONDS: Final = 30.0
 RESET: Final = select.POLLERR | select.POLLHUP
 GONE: Final = RESET | getattr(select, "POLLRDHUP", 0)
+CLOSED: Final = GONE | select.POLLNVAL
 
 
 class Recipient(Protocol):
@@ -44,7 +45,7 @@ class Connection(Protocol):
 
     @property
     def fits(self) -> bool:
-        """Whether the kernel takes what is held back in one piece, and nothing is before it."""
+        """Whether a kernel with room takes what is held back in one piece, and nothing is before it."""
 
     def flush(self) -> None:
         """Send what is held back."""
@@ -135,7 +136,7 @@ class Receipts:
     def out(self) -> None:
         """An answer's last bytes go out. Of a small one it is said before: no kill finds it out and unsaid."""
         if self._sending and self._connection.fits:
-            self._sent()
+            self._sent(len(self._unsent), before=True)
         self._connection.flush()
         if self._sending:
             self._sending = False
@@ -144,12 +145,13 @@ class Receipts:
 
     def drained(self) -> None:
         """The kernel has taken something."""
-        if self._unsent and not self._sending and not self._connection.get_write_buffer_size():
-            self._sent()
+        ready = len(self._unsent) - self._sending
+        if ready > 0 and not self._connection.get_write_buffer_size():
+            self._sent(ready)
 
     def asked(self) -> None:
-        """The next request begins. One that came before the end of an answer says nothing of it."""
-        if self._open and not self._sending:
+        """The next request begins. One that came before all of an answer was there says nothing of it."""
+        if self._open and not self._sending and self._unacknowledged() == 0:
             self._settle(taken=True)
 
     def ended(self) -> bool:
@@ -206,11 +208,14 @@ class Receipts:
         if self._closing:
             self._connection.finish()
 
-    def _sent(self) -> None:
-        """Unless the other side is closed by now."""
-        unsent, self._unsent = self._unsent, []
-        if not self._lost and not _events(self._connection.get_extra_info("socket").fileno()) & GONE:
-            for recipient in unsent:
+    def _sent(self, count: int, *, before: bool = False) -> None:
+        """Of so many, unless the other side is closed by now; `before` the last of it goes out, where it has room."""
+        events = CLOSED if self._lost else _events(self._connection.get_extra_info("socket").fileno())
+        if before and not events & (CLOSED | select.POLLOUT):
+            return
+        ready, self._unsent = self._unsent[:count], self._unsent[count:]
+        if not events & CLOSED:
+            for recipient in ready:
                 recipient.sent()
 
     def _unacknowledged(self) -> int | None:
@@ -230,5 +235,5 @@ class Receipts:
 
 def _events(number: int) -> int:
     state = select.poll()
-    state.register(number, GONE)
+    state.register(number, GONE | select.POLLOUT)
     return next((event for _, event in state.poll(0)), 0)

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -29,8 +30,8 @@ class Left:
     """What one gateway left.
 
     `here`: its lock tells that it is dead; else only its heartbeat can. `strange`: another release wrote it, or
-    nothing of it can be read. `sent` are the requests whose answers went out whole, `taken` those whose answers are
-    known to have arrived.
+    nothing of it can be read. `sent` counts the callers to whom a request's answer went out whole and who are not
+    known to have left without it; `taken` are the requests whose answers are known to have arrived.
     """
 
     instance: str
@@ -38,7 +39,7 @@ class Left:
     strange: bool = False
     settled: dict[str, Columns] = field(default_factory=dict)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sent: set[str] = field(default_factory=set)
+    sent: Counter[str] = field(default_factory=Counter)
     taken: set[str] = field(default_factory=set)
     _held: list[tuple[int, Path]] = field(default_factory=list)
 
@@ -55,7 +56,8 @@ class Left:
     def changes(self, name: str, row: Columns) -> Columns:
         """What is to be written to the row of a request; nothing where the row knows better.
 
-        What was delivered and neither sent, nor taken, nor kept for a repeat, is nobody's: unknown.
+        What was delivered and neither sent, nor taken, nor kept for a repeat, is nobody's: unknown. Tasks that the
+        row still holds stay there: who goes on with them gets the same images again.
         """
         known = self.settled.get(name)
         found: dict[str, Any] = {}
@@ -67,9 +69,10 @@ class Left:
         if row["handed"]:
             noted.pop("handed", None)
         if found.get("state", row["state"]) == State.DELIVERED and known is not None and not self._heard(name, row):
-            if name in self.sent:
+            if self.sent[name] > 0:
                 noted["handed"] = False
             else:
+                found.pop("tasks", None)
                 found |= {"state": State.UNKNOWN.value, "error": DIED}
         return found | noted
 
@@ -90,8 +93,10 @@ class Left:
         """Take one of its files; False: somebody else has it."""
         try:
             number = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:  # gone, or nobody's that we may read
+        except FileNotFoundError:
             return True
+        except OSError:  # what it says is missing then
+            return False
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -117,8 +122,8 @@ class Left:
         return bool(self._held)
 
     def _heard(self, name: str, row: Columns) -> bool:
-        told = self.notes.get(name, {})
-        return name in self.taken or "document" in told or bool(told.get("handed")) or row["handed"] is not None
+        told = {"document": row["document"], **self.notes.get(name, {})}
+        return name in self.taken or bool(told["document"] or told.get("handed")) or row["handed"] is not None
 
     def _take(self, line: Any, names: Any) -> None:
         match line:
@@ -132,9 +137,9 @@ class Left:
                 known = self.notes.setdefault(name, {})
                 known |= {column: value for column, value in noted.items() if column in NOTED}
             case [Line.SENT, str(name)]:
-                self.sent.add(name)
+                self.sent[name] += 1
             case [Line.UNSENT, str(name)]:
-                self.sent.discard(name)
+                self.sent[name] -= 1
             case [Line.TAKEN, str(name)]:
                 self.taken.add(name)
 
@@ -143,8 +148,10 @@ def left(folder: Path) -> Iterator[Left]:
     """What the dead left in a folder, each held until it is released."""
     files = sorted(folder.glob("*.jsonl"))
     for instance, paths in groupby(files, key=lambda path: path.name.partition(".")[0]):
-        found = Left(instance)
-        if all(found.hold(path) for path in paths) and found.read():
+        found, pages = Left(instance), [*paths]
+        held = all(found.hold(path) for path in pages)
+        # One more since: its gateway turned the page and died.
+        if held and {*folder.glob(f"{instance}.*.jsonl")} <= {*pages} and found.read():
             yield found
         else:
             found.release()

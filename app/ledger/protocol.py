@@ -125,7 +125,7 @@ class Ledger(Entries, Protocol):
         """
 
     def unsent(self, request_id: str) -> None:
-        """Its caller left without the answer."""
+        """A caller that it was sent to left without it."""
 
     def taken(self, request_id: str) -> None:
         """Its caller took the answer."""

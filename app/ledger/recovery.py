@@ -83,12 +83,16 @@ class Recovery:
             found.done()
 
     async def _rows(self, found: Left) -> Mapping[str, Columns]:
-        """What the database has of the requests that it tells of; nobody else's since."""
+        """What the database has of the requests that it tells of; nobody else's since.
+
+        A server may still be at a commit of the dead gateway: it is waited for.
+        """
         columns = (requests.c.request_id, requests.c.state, requests.c.handed, requests.c.document)
         rows: dict[str, Columns] = {}
-        async with self._engine.connect() as connection:
+        whose = requests.c.instance == found.instance
+        async with self._engine.begin() as connection:
             for names in _portions(found.names):
-                mine = select(*columns).where(requests.c.request_id.in_(names), requests.c.instance == found.instance)
+                mine = select(*columns).where(requests.c.request_id.in_(names), whose).with_for_update()
                 rows |= {row["request_id"]: row for row in (await connection.execute(mine)).mappings()}
         return rows
 

@@ -8,7 +8,7 @@ in. It begins with a head; each line begins with its line break, so that a torn 
     ["settled", "request id", values of the columns of SETTLED ...]
     ["noted", "request id", {"document": ..., "handed": ...}]
     ["sent", "request id"]       all of the answer is the kernel's, and the caller is there
-    ["unsent", "request id"]     the caller left without it
+    ["unsent", "request id"]     one that it was sent to left without it
     ["taken", "request id"]      the caller has it
 
 A settlement is written with what comes next of it, and before its row: nobody has what is settled as delivered and
@@ -30,14 +30,16 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from app.ledger.protocol import LedgerWatch
+from app.ledger.protocol import LedgerWatch, State
 from app.ledger.rows import SETTLED, Change
 from providers.kit.clock import Clock
 
 FORM: Final = 2
 FULL: Final = 2**20
+OWED_BYTES: Final = 2**18  # what a full disk did not take, and may take later
 # A receipt comes within a second, of a slow caller within half a minute: its line belongs beside its settlement's.
 KEPT_SECONDS: Final = 60.0
+STATE: Final = SETTLED.index("state")
 BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -60,13 +62,17 @@ def machine() -> str:
 
 @dataclass(slots=True)
 class Page:
-    """One file. It goes when `last` changes are in the database, and some time has passed since it was full."""
+    """One file. It goes when `last` changes are in the database, and some time has passed since it was full.
+
+    Not before it is known who has the answers that it calls delivered: `unheard` of them are open.
+    """
 
     number: int
     path: Path
     size: int = 0
     last: int = 0
     until: float = 0.0
+    unheard: int = 0
 
 
 class Settlements:
@@ -83,6 +89,7 @@ class Settlements:
         self._pages: list[Page] = []
         self._number = -1
         self._lines: list[bytes] = []
+        self._unheard: dict[str, Page] = {}
         self._failing = False
         self._made = self._added = self._written = 0
 
@@ -91,7 +98,11 @@ class Settlements:
         self._added += 1
         if change.names is SETTLED:
             self._say((Line.SETTLED, change.request_id, *change.values))
+            if change.values[STATE] == State.DELIVERED and self._pages:
+                self._unheard[change.request_id] = self._pages[-1]
+                self._pages[-1].unheard += 1
         else:
+            self._heard(change.request_id)
             self._say((Line.NOTED, change.request_id, dict(zip(change.names, change.values, strict=True))))
 
     def sent(self, request_id: str) -> None:
@@ -100,30 +111,31 @@ class Settlements:
         self.flush()
 
     def unsent(self, request_id: str) -> None:
-        """Its caller left without it: in the file when this returns."""
+        """A caller that it was sent to left without it: in the file when this returns."""
         self._say((Line.UNSENT, request_id))
         self.flush()
 
     def taken(self, request_id: str) -> None:
         """Its caller has the answer."""
+        self._heard(request_id)
         self._say((Line.TAKEN, request_id))
 
     def flush(self) -> None:
-        """What was said goes to the file."""
+        """What was said goes to the file. What that does not take now is tried again, up to a bound."""
         if not self._lines:
             return
         data, self._lines = b"".join(self._lines), []
         try:
             count = os.write(self._number, data)
         except OSError as error:
-            self._failed(error)
+            self._owe(data, error)
             return
+        page = self._pages[-1]
+        page.size += count
         if count < len(data):
-            self._failed(OSError(errno.ENOSPC, "a part was written"))
+            self._owe(data[count:], OSError(errno.ENOSPC, "a part was written"))
             return
         self._failing = False
-        page = self._pages[-1]
-        page.size += len(data)
         if page.size > self._full:
             self._turn()
 
@@ -132,13 +144,17 @@ class Settlements:
         self._written += count
 
     def tidy(self) -> None:
-        """Called now and then: let go of what is not needed any more, and begin where that was not possible."""
+        """Called now and then: let go of what is not needed any more, and begin where that was not possible.
+
+        In their order: a later page tells who has what an earlier one settles.
+        """
         if self._number < 0:
             self._turn()
         now = self._clock.now()
         for page in self._pages[:-1]:
-            if self._written >= page.last and now >= page.until:
-                self._drop(page)
+            if page.unheard or self._written < page.last or now < page.until:
+                break
+            self._drop(page)
 
     def close(self) -> None:
         """What the database has not got stays for the next start."""
@@ -157,6 +173,15 @@ class Settlements:
             self._lines.append(b"\n" + to_json(values))
         except ValueError as error:
             self._failed(error)
+
+    def _heard(self, request_id: str) -> None:
+        page = self._unheard.pop(request_id, None)
+        if page is not None:
+            page.unheard -= 1
+
+    def _owe(self, data: bytes, error: OSError) -> None:
+        self._lines = [data] if len(data) <= OWED_BYTES else []
+        self._failed(error)
 
     def _turn(self) -> None:
         """The next page, or the first one."""

@@ -86,6 +86,8 @@ class SQLLedger:
             values["handed"] = True
         if values:
             self._soon(Change(tuple(values), tuple(values.values()), request_id))
+        if document:  # from now on others may give it to a repeat
+            self._settlements.flush()
 
     def sent(self, request_id: str) -> None:
         self._settlements.sent(request_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -163,10 +164,11 @@ class Attendance:
         return max(0.0, ticket.started + ticket.seconds - self.clock.now())
 
 
-async def _after(first: list[Buffer], source: AsyncIterator[list[Buffer]]) -> AsyncIterator[list[Buffer]]:
-    yield first
-    async for buffers in source:
-        yield buffers
+async def _after(first: list[Buffer], source: AsyncGenerator[list[Buffer]]) -> AsyncGenerator[list[Buffer]]:
+    async with aclosing(source):
+        yield first
+        async for buffers in source:
+            yield buffers
 
 
 async def _first(arrival: Arrival, source: AsyncGenerator[list[Buffer]]) -> list[Buffer] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive
 
+from app.events import Last
 from app.http.receipts import Recipient, expected
 from providers.core.errors import PinholeError
 from providers.core.http import Buffer
@@ -64,14 +65,14 @@ def hung_up(receive: Receive) -> bool:
 
 
 class Events(StreamingResponse):
-    """An event stream; `failed` renders an error that ends it.
+    """An event stream, up to its Last; `failed` renders an error that ends it.
 
     `recipient` hears as that of `Buffers` does; also when the caller never let it begin.
     """
 
     def __init__(
         self,
-        events: AsyncIterator[list[Buffer]],
+        events: AsyncGenerator[list[Buffer]],
         failed: Callable[[PinholeError], list[Buffer]],
         headers: Mapping[str, str],
         recipient: Recipient,
@@ -90,16 +91,22 @@ class Events(StreamingResponse):
         except BaseException:
             self._recipient.leave(delivered=False)
             raise
+        finally:
+            await self._events.aclose()
         if not self._followed:
             self._recipient.leave(delivered=self._there)
 
     async def _pieces(self, scope: Any, receive: Any) -> AsyncIterator[Any]:
         try:
             async for buffers in self._events:
-                for buffer in buffers:
+                for buffer in buffers[:-1]:
                     yield buffer
-            self._followed = expected(scope, self._recipient)
-            self._there = self._followed or not hung_up(receive)
+                if isinstance(buffers, Last):  # what is waited for behind it lets it go out alone
+                    self._followed = expected(scope, self._recipient)
+                    self._there = self._followed or not hung_up(receive)
+                    yield buffers[-1]
+                    return
+                yield buffers[-1]
         except PinholeError as error:
             for buffer in self._failed(error):
                 yield buffer

@@ -96,6 +96,9 @@ class GuardedIndex:
     def sent(self, name: str) -> None:
         self._near.sent(name)
 
+    def unsent(self, name: str) -> None:
+        self._near.unsent(name)
+
     async def alone(self, name: str) -> None:
         await self._near.alone(name)
         await self._told(name, lambda: self._far.alone(name), None)

@@ -90,9 +90,8 @@ class LedgerIndex(MemoryIndex):
     def sent(self, name: str) -> None:
         self._ledger.sent(name)
 
-    async def alone(self, name: str) -> None:
+    def unsent(self, name: str) -> None:
         self._ledger.unsent(name)
-        await super().alone(name)
 
 
 def restored(rows: Iterable[Past]) -> Iterable[Record]:

@@ -117,6 +117,9 @@ class MemoryIndex:
     def sent(self, name: str) -> None:
         """Nothing of a run outlives this process."""
 
+    def unsent(self, name: str) -> None:
+        """As `sent`."""
+
     async def alone(self, name: str) -> None:
         if known := self._book.records.get(name):
             self._book.records[name] = replace(known, alone=True)

@@ -125,6 +125,9 @@ class Index(Protocol):
     def sent(self, name: str) -> None:
         """The answer of this gateway's own run goes out whole to a caller that is there. Nothing is waited for."""
 
+    def unsent(self, name: str) -> None:
+        """A caller that it was sent to left without it, as far as is known by now."""
+
     async def alone(self, name: str) -> None:
         """Nobody waits for it here: it is what the next repeat gets."""
 

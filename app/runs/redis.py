@@ -86,6 +86,9 @@ class RedisIndex:
     def sent(self, name: str) -> None:
         """Redis knows who took an answer; on its way it is its own gateway's."""
 
+    def unsent(self, name: str) -> None:
+        """As `sent`."""
+
     async def alone(self, name: str) -> None:
         await self._run("alone", name)
 

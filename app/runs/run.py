@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from app.delivery import Sketch
 from app.http.arrival import Gone
@@ -85,6 +86,14 @@ class Run:
             stays()
 
 
+class Told(Protocol):
+    """What hears where answers of this gateway's runs go; app.runs.protocol tells of it."""
+
+    def sent(self, name: str) -> None: ...
+
+    def unsent(self, name: str) -> None: ...
+
+
 def _wake(sleeper: asyncio.Future[bool], left: bool) -> None:
     if not sleeper.done():
         sleeper.set_result(left)
@@ -94,15 +103,17 @@ def _wake(sleeper: asyncio.Future[bool], left: bool) -> None:
 class Seat:
     """A caller's place at a run, from joining to leaving. `replayed`: the outcome was there before it.
 
-    `sending` hears which run's answer goes out. `books`: what the index is told of a caller that left without it.
+    `index` hears whose answer goes out: `gone_out` when it did. `books`: what the index is told of a caller that left
+    without it.
     """
 
     run: Run
     asker: str
     repeat: bool
     replayed: bool
-    sending: Callable[[str], None]
+    index: Told
     leaving: Callable[[Seat, bool], asyncio.Task[None] | None]
+    gone_out: bool = False
     left: bool = False
     books: asyncio.Task[None] | None = None
 
@@ -131,11 +142,14 @@ class Seat:
 
     def sent(self) -> None:
         """All of the answer goes to the kernel now, and the caller is there."""
-        if self.run.own:
-            self.sending(self.run.record.id)
+        if self.run.own and not self.left:
+            self.gone_out = True
+            self.index.sent(self.run.record.id)
 
     def leave(self, *, delivered: bool) -> None:
         """The caller goes; `delivered` says that it got all of it. Only the first time counts."""
         if not self.left:
             self.left = True
+            if self.gone_out and not delivered:
+                self.index.unsent(self.run.record.id)
             self.books = self.leaving(self, delivered)

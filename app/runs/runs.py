@@ -90,7 +90,7 @@ class Runs:
         run.waiting += 1
         over = not run.running if run.own else found is not None and found.state is not State.RUNNING
         leaving = partial(self._leave, place)
-        seat = Seat(run, record.id, found is not None, over, sending=self._index.sent, leaving=leaving)
+        seat = Seat(run, record.id, found is not None, over, index=self._index, leaving=leaving)
         place.take(seat)
         if found is None and peer is not None and gone([peer]):
             seat.leave(delivered=False)  # its next attempt may have been here before it: nothing is begun for it
@@ -110,7 +110,7 @@ class Runs:
         run = self._joined(record)
         run.waiting += 1
         leaving = partial(self._leave, None)
-        return Seat(run, "", repeat=True, replayed=True, sending=self._index.sent, leaving=leaving)
+        return Seat(run, "", repeat=True, replayed=True, index=self._index, leaving=leaving)
 
     async def drain(self, seconds: float) -> None:
         """Wait for what still runs or is being booked, at a stop; what is left is unknown to every repeat."""

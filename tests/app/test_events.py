@@ -14,7 +14,9 @@ import openai
 import pytest
 
 from app.delivery import Delivery, Sketch
-from app.events import KEEP_ALIVE, Frames, alive
+from app.events import KEEP_ALIVE, Frames, Last, alive
+from app.http.receipts import EXTENSION
+from app.routes.sending import Events
 from app.store import DiskStore, Links
 from providers.core.errors import Refused, UpstreamError
 from providers.core.http import Buffer
@@ -304,6 +306,64 @@ async def test_a_reader_that_leaves_ends_the_source() -> None:
     assert await anext(stream) == [b"x"]
     await stream.aclose()
     await asyncio.wait_for(ended.wait(), 1)
+
+
+class Heard:
+    """A connection and a recipient: what they and the caller heard, in order, and where the loop came round."""
+
+    def __init__(self) -> None:
+        self.order: list[object] = []
+
+    def expect(self, recipient: object, *, retries: bool) -> None:
+        """As receipts have it."""
+        assert (recipient, retries) == (self, False)
+        self.order.append("expected")
+
+    async def send(self, message: Any) -> None:
+        """As a server has it."""
+        if message["type"] == "http.response.body":
+            self.order.append(message["body"] or "end")
+            asyncio.get_running_loop().call_soon(self.order.append, "turn")
+
+    async def receive(self) -> Any:
+        """Nothing comes."""
+        await asyncio.Event().wait()
+
+    def sent(self) -> None:
+        """As a recipient has it."""
+
+    def leave(self, *, delivered: bool) -> None:
+        """As a recipient has it."""
+        self.order.append(delivered)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_stream_ends_with_its_last_event(*, first: bool) -> None:
+    """Nothing is between them: who has the images has the end, and who is told of the answer hears of it before."""
+    heard = Heard()
+
+    async def events() -> AsyncIterator[list[Buffer]]:
+        if not first:
+            yield [b"partial"]
+            await asyncio.sleep(0.02)
+        yield Last([b"head", b"image", b"rest"])
+
+    scope = {"type": "http", "headers": [], "extensions": {EXTENSION: heard}}
+    await Events(alive(events(), SystemClock()), lambda _: [b"failed"], {}, heard)(scope, heard.receive, heard.send)
+    shown = heard.order[heard.order.index(b"image") :]
+
+    assert [each for each in shown if each != "turn"] == [b"image", "expected", b"rest", "end"]
+    assert shown.index("end") == shown.index(b"rest") + 1
+
+
+async def test_a_stream_that_fails_in_the_end_is_nobodys() -> None:
+    """An error event is no answer: nobody hears that one goes out."""
+    heard = Heard()
+    stream = alive(source(b"partial", UpstreamError("broke off")), SystemClock())
+    scope = {"type": "http", "headers": [], "extensions": {EXTENSION: heard}}
+    await Events(stream, lambda _: [b"failed"], {}, heard)(scope, heard.receive, heard.send)
+
+    assert [each for each in heard.order if each != "turn"] == [b"partial", b"failed", "end", False]
 
 
 def test_a_dry_run_is_never_streamed(sandbox: Gateway) -> None:

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Server:
     stop: Callable[[], None] = lambda: None
     verdicts: list[bool] = field(default_factory=list)
     gone_out: int = 0
+    watched: socket.socket | None = None
+    there: list[bytes] = field(default_factory=list)
     entered: threading.Event = field(default_factory=threading.Event)
     let: threading.Event = field(default_factory=threading.Event)
 
@@ -56,8 +58,13 @@ class Server:
         await send({"type": "http.response.body", "body": body})
 
     def sent(self) -> None:
-        """An answer is the kernel's."""
+        """An answer is the kernel's; what a watched caller has of it by now."""
         self.gone_out += 1
+        if self.watched:
+            try:
+                self.there.append(self.watched.recv(2**16, socket.MSG_PEEK))
+            except BlockingIOError:
+                self.there.append(b"")
 
     def leave(self, *, delivered: bool) -> None:
         """A verdict."""
@@ -246,6 +253,19 @@ def test_requests_sent_ahead_and_answers_read(server: Server) -> None:
     assert server.told(2) == [True, True]
 
 
+def test_a_request_before_the_last_answer_is_read_says_nothing(server: Server) -> None:
+    """Sent ahead while that is on its way: who asks for more than it has read may still leave without it."""
+    connection = server.connect(LARGE)
+    connection.recv(1)
+    connection.sendall(f"GET /{SMALL} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+    time.sleep(0.5)
+    early = list(server.verdicts)
+    leave(connection)
+
+    assert early == []
+    assert server.told(2) == [False, False]
+
+
 @pytest.mark.parametrize("leaving", [leave, leave_politely])
 def test_a_slow_reader_is_waited_for(server: Server, leaving: Callable[[socket.socket], None]) -> None:
     """While bytes are on their way nothing is known; who leaves before they arrived has not taken them."""
@@ -350,6 +370,57 @@ async def test_an_answer_is_sent_when_the_kernel_has_it(*, fits: bool, before: i
 
     assert kernel.order == [("flush", before)]
     assert (early, still, recipient.gone_out) == (0, before, 1)
+
+
+@pytest.mark.parametrize("more", ["", "connection: close\r\n", "HTTP/1.0"])
+def test_a_small_answer_is_sent_before_its_caller_can_have_it(server: Server, more: str) -> None:
+    """A kill behind that costs an answer at most; before it, a caller would have what the ledger calls unknown."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection, connection.dup() as same:
+        same.setblocking(False)
+        server.watched = same
+        version, headers = (more, "") if more == "HTTP/1.0" else ("HTTP/1.1", more)
+        connection.sendall(f"GET /200 {version}\r\nhost: x\r\n{headers}\r\n".encode())
+        read(connection)
+
+    assert server.there == [b""]
+
+
+async def test_a_small_answer_behind_a_full_kernel_is_not_sent() -> None:
+    """Pieces before it fill all that the kernel has: it waits here, and a kill would take it."""
+    recipient = Server()
+    with closing((kernel := Kernel(recipient, fits=True, left=7)).ours), closing(kernel.theirs):
+        kernel.ours.setblocking(False)
+        with suppress(BlockingIOError):
+            while kernel.ours.send(bytes(2**16)):
+                pass
+        receipts = Receipts(kernel)
+        receipts.expect(recipient)
+        receipts.out()
+        waiting = recipient.gone_out
+        kernel.left = 0
+        receipts.drained()
+        receipts.lost()
+
+    assert kernel.order == [("flush", 0)]
+    assert (waiting, recipient.gone_out) == (0, 1)
+
+
+async def test_an_answer_before_another_is_sent_by_itself() -> None:
+    """Of requests sent ahead: the first is the kernel's while the next one is on its way."""
+    first, second = Server(), Server()
+    with closing((kernel := Kernel(first, fits=False, left=7)).ours), closing(kernel.theirs):
+        receipts = Receipts(kernel)
+        receipts.expect(first)
+        receipts.out()
+        receipts.expect(second)
+        kernel.left = 0
+        receipts.drained()
+        early = (first.gone_out, second.gone_out)
+        receipts.out()
+        receipts.lost()
+
+    assert early == (1, 0)
+    assert (first.gone_out, second.gone_out) == (1, 1)
 
 
 @pytest.mark.parametrize("fits", [True, False])

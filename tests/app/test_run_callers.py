@@ -65,6 +65,70 @@ class Ended:
     events: int = 0
 
 
+class Noting(MemoryIndex):
+    """What it heard of answers on their way."""
+
+    def __init__(self, clock: HastyClock) -> None:
+        super().__init__("one", clock)
+        self.told: list[str] = []
+
+    def sent(self, name: str) -> None:
+        self.told.append(f"sent {name}")
+
+    def unsent(self, name: str) -> None:
+        self.told.append(f"unsent {name}")
+
+
+async def test_what_a_retry_denies_is_not_sent(tmp_path: Path) -> None:
+    """Its gateway may be killed before the retry has the answer: then nobody has it, whatever went out before."""
+    clock = HastyClock()
+    index = Noting(clock)
+    runs = Runs(clock, index, DiskStore(tmp_path, clock, 60), untroubled)
+
+    async def made(_: Run) -> Answer:
+        return answer("made")
+
+    first = await runs.enter(record("first", clock), made, retry=0, patience=60, peer=Ended())
+    await first.outcome(60, lambda _: bool)
+    first.sent()
+    retry = await runs.enter(record("retry", clock), made, retry=1, patience=60)
+    denied = [*index.told]
+    first.leave(delivered=True)
+    retry.sent()
+    retry.leave(delivered=True)
+    retry.sent()
+    await runs.drain(1)
+
+    assert denied == ["sent first", "unsent first"]
+    assert index.told == [*denied, "sent first"]
+
+
+async def test_each_caller_of_a_run_is_sent_its_answer(tmp_path: Path) -> None:
+    """One that leaves takes back its own word and nobody else's; who was sent nothing takes back nothing."""
+    clock = HastyClock()
+    index = Noting(clock)
+    runs = Runs(clock, index, DiskStore(tmp_path, clock, 60), untroubled)
+
+    async def made(_: Run) -> Answer:
+        return answer("made")
+
+    first = await runs.enter(record("first", clock), made, retry=0, patience=60)
+    await first.outcome(60, lambda _: bool)
+    second = await runs.enter(record("second", clock), made, retry=1, patience=60)
+    third = await runs.enter(record("third", clock), made, retry=2, patience=60)
+    for seat in (first, second):
+        seat.sent()
+    first.leave(delivered=False)
+    early = [*index.told]
+    third.leave(delivered=False)
+    second.leave(delivered=False)
+    await runs.drain(1)
+
+    assert {second.run, third.run} == {first.run}
+    assert early == ["sent first", "sent first", "unsent first"]
+    assert index.told == [*early, "unsent first"]
+
+
 async def test_a_retry_on_another_gateway_denies_what_the_first_seemed_to_have(tmp_path: Path) -> None:
     """It holds the run, and the first's gateway hears of that: if the retry fails too, the next one gets it."""
     clock, book, store = HastyClock(), Book(), DiskStore(tmp_path, HastyClock(), 60)

@@ -172,17 +172,19 @@ async def test_what_is_known_better_stays(make: Make) -> None:
 @pytest.mark.parametrize("committed", [False, True])
 async def test_whether_the_caller_has_it_is_told(make: Make, committed: bool) -> None:
     """Delivered is what was taken, is kept, or went out whole (`handed` false); what nobody has is unknown."""
-    names = ("taken", "sent", "kept", "handed", "again", "unsent", "never")
+    names = ("taken", "sent", "kept", "handed", "again", "unsent", "never", "both", "one", "full", "full-sent")
     dying, following = make(), make()
     await dying.start()
     for name in names:
         await dying.open(replace(entry(name), fingerprint=f"print-{name}"))
         await dying.settle(given(entry(name)))
-    for name in ("sent", "again", "unsent"):
+    for name in ("sent", "again", "unsent", "both", "both", "one", "one", "full-sent"):
         dying.sent(name)
-    for name in ("unsent", "again"):
+    for name in ("unsent", "again", "both", "both", "one"):
         dying.unsent(name)
     dying.taken("taken")
+    for name in ("full", "full-sent"):
+        await dying.note(name, document="")  # a disk that was full: nothing is kept
     await dying.note("kept", document="ab.answer")
     await dying.note("handed", document="cd.answer", handed=True)
     dying.sent("again")
@@ -195,12 +197,14 @@ async def test_whether_the_caller_has_it_is_told(make: Make, committed: bool) ->
     rows = {name: await row_of(following, name) for name in names}
     past = {row.request_id: row for row in await following.past(0)}
 
-    assert {name for name, row in rows.items() if row["state"] == "unknown"} == {"unsent", "never"}
+    assert {name for name, row in rows.items() if row["state"] == "unknown"} == {"unsent", "never", "both", "full"}
     assert {row["error"] for row in rows.values() if row["state"] == "unknown"} == {"instance died"}
     assert {name: row["handed"] for name, row in rows.items() if row["state"] == "delivered"} == {
         "taken": None,
         "sent": False,
         "again": False,
+        "one": False,
+        "full-sent": False,
         "kept": None,
         "handed": True,
     }
@@ -208,7 +212,60 @@ async def test_whether_the_caller_has_it_is_told(make: Make, committed: bool) ->
         "kept": "ab.answer",
         "handed": "cd.answer",
     }
-    assert {name for name, row in past.items() if row.unheard} == {"sent", "again"}
+    assert {name for name, row in past.items() if row.unheard} == {"sent", "again", "one", "full-sent"}
+
+
+async def test_where_an_answer_is_kept_is_known_at_once(make: Make) -> None:
+    """Others may give it to a repeat from then on: no moment is left in which a kill forgets it."""
+    dying, following = make(), make()
+    await dying.start()
+    await dying.open(replace(entry("one"), fingerprint="print"))
+    await dying.settle(given(entry("one")))
+    await dying.note("one", document="ab.answer")
+    dies(dying)
+    await following.start()
+    row = await row_of(following, "one")
+
+    assert (row["state"], row["document"]) == ("delivered", "ab.answer")
+
+
+async def test_a_commit_that_comes_late_does_not_hide_what_is_known(make: Make) -> None:
+    """A database goes on with what a killed gateway gave it: what the file says is brought in behind that."""
+    dying, living = make(), make()
+    await dying.start()
+    for name in ("sent", "never"):
+        await dying.open(replace(entry(name), fingerprint=f"print-{name}"))
+    for name in ("sent", "never"):
+        await dying.settle(given(entry(name)))
+    dying.sent("sent")
+    dies(dying)
+    async with living.engine.begin() as connection:
+        await connection.execute(update(requests).values(state="delivered", images_delivered=2))
+        recovering = asyncio.create_task(living.start())
+        await asyncio.sleep(0.3)
+    await recovering
+    await living._recovery.run()  # noqa: SLF001 - what its own task does every ten seconds
+    rows = {name: await row_of(living, name) for name in ("sent", "never")}
+
+    assert {name: (row["state"], row["handed"]) for name, row in rows.items()} == {
+        "sent": ("delivered", False),
+        "never": ("unknown", None),
+    }
+
+
+async def test_what_nobody_has_is_asked_for_again_where_that_is_free(make: Make) -> None:
+    """A row that still holds its tasks keeps them: the next gateway asks the upstream for the same images."""
+    dying, following = make(), make()
+    await dying.start()
+    for name in ("never", "sent"):
+        await dying.open(entry(name).but(tasks="{}"))
+    for name in ("never", "sent"):
+        await dying.settle(given(entry(name)))
+    dying.sent("sent")
+    dies(dying)
+    await following.start()
+
+    assert [(row.request_id, row.state) for row in await following.abandoned(0, 10)] == [("never", State.UNKNOWN)]
 
 
 async def test_files_of_another_machine_wait_for_its_heartbeat(make: Make, tmp_path: Path) -> None:
@@ -327,6 +384,7 @@ def test_a_file_goes_when_its_changes_are_written_and_receipts_had_their_time(tm
     found.tidy()
     for i in range(10):
         found.add(settled(given(entry(str(i)))))
+        found.taken(str(i))
         found.flush()
     pages = sorted(tmp_path.iterdir())
     clock.at += 61
@@ -342,6 +400,53 @@ def test_a_file_goes_when_its_changes_are_written_and_receipts_had_their_time(tm
     assert unwritten == pages
     assert written == pages[-1:]
     assert [*next(left(tmp_path)).settled][-1] == "last"
+
+
+def test_a_page_stays_until_it_is_known_who_has_its_answers(tmp_path: Path) -> None:
+    """A slow caller's verdict comes late; and what a later page says of an earlier one goes after it."""
+    clock = StillClock()
+    found = Settlements(tmp_path, "a" * 16, clock, full=500)
+    found.tidy()
+    names = ["slow", *map(str, range(10))]
+    for name in names:
+        found.add(settled(given(entry(name))))
+        found.flush()
+    for name in names[1:]:
+        found.taken(name)
+    found.flush()
+    pages = sorted(tmp_path.iterdir())
+    clock.at += 61
+    found.written(len(names))
+    found.tidy()
+    waiting = sorted(tmp_path.iterdir())
+    found.taken("slow")
+    found.tidy()
+    rest = sorted(tmp_path.iterdir())
+    found.close()
+
+    assert len(pages) > 2
+    assert waiting == pages
+    assert rest == pages[-1:]
+
+
+def test_a_page_that_was_begun_in_the_last_moment_is_not_missed(tmp_path: Path) -> None:
+    """A gateway turned its page and was killed while somebody looked for what it left: all of it, or nothing yet."""
+    for instance in ("a" * 16, "b" * 16):
+        found = Settlements(tmp_path, instance, CLOCK)
+        found.tidy()
+        found.add(settled(given(entry(instance))))
+        found.close()
+    looking = left(tmp_path)
+    first = next(looking)
+    (tmp_path / f"{'b' * 16}.00000002.jsonl").write_text('["sent", "it"]')
+    others = [*looking]
+    first.release()
+    both = [*left(tmp_path)]
+    for each in both:
+        each.release()
+
+    assert others == []
+    assert [each.instance[0] for each in both] == ["a", "b"]
 
 
 def test_a_clean_end_leaves_no_file(tmp_path: Path) -> None:
@@ -385,8 +490,9 @@ def full(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_told_once_and_what_comes_after_it_counts(tmp_path: Path) -> None:
-    """A line that was torn by it costs itself alone."""
+@pytest.mark.parametrize("count", [3, 5000])
+def test_a_full_disk_is_told_once_and_what_comes_after_it_counts(tmp_path: Path, count: int) -> None:
+    """What it did not take is written when it has room again, up to a bound: beyond that it costs itself alone."""
     telemetry = Telemetry()
     found = Settlements(tmp_path, "a" * 16, CLOCK, telemetry)
     found.tidy()
@@ -394,14 +500,18 @@ def test_a_full_disk_is_told_once_and_what_comes_after_it_counts(tmp_path: Path)
     found.add(settled(given(entry("before"))))
     found.flush()
     with full(file.stat().st_size + 20):
-        for name in ("torn", "lost", "lost-too"):
-            found.add(settled(given(entry(name))))
+        for number in range(count):
+            found.add(settled(given(entry(f"late-{number}"))))
             found.flush()
     found.add(settled(given(entry("after"))))
     found.close()
+    first, *late, last = next(left(tmp_path)).settled
 
-    assert [*next(left(tmp_path)).settled] == ["before", "after"]
-    assert 'pinhole_troubles_total{part="settlements"} 3.0' in telemetry.metrics.text().decode()
+    assert (first, last) == ("before", "after")
+    assert late == [f"late-{number}" for number in range(count - len(late), count)]
+    assert late
+    assert (len(late) == count) == (count == 3)
+    assert f'pinhole_troubles_total{{part="settlements"}} {count}.0' in telemetry.metrics.text().decode()
 
 
 async def test_without_a_folder_it_is_as_it_was(make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
