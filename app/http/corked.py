@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from app.http.ending import WAITING, Ending
+
 SMALL: Final = 16 * 1024
 
 
 class Corked:
     """A transport whose writes go out together when the event loop comes round, with one large one at most.
 
-    `held` is asked at a close: whether it has to wait for `finish`.
+    `closed` is asked at a close what it leads to: Ending.CLOSED, or one that waits for `finish`.
     """
 
-    def __init__(self, transport: asyncio.Transport, held: Callable[[], bool]) -> None:
-        self.held = False
+    def __init__(self, transport: asyncio.Transport, closed: Callable[[], Ending]) -> None:
+        self.ending = Ending.OPEN
         self._transport = transport
-        self._closes_later = held
+        self._closed = closed
         self._waiting: list[Any] = []
         self._large = False
         self._loop = asyncio.get_running_loop()
@@ -37,17 +39,19 @@ class Corked:
 
     def close(self) -> None:
         """Send what is held and end, at once or later."""
-        if self._closes_later():
-            self.held = True
-        else:
+        if self.ending is Ending.CLOSED:
+            return
+        self.ending = self._closed()
+        if self.ending is Ending.CLOSED:
             self.finish()
 
     def finish(self) -> None:
         """End."""
         self.flush()
+        self.ending = Ending.CLOSED
         self._transport.close()
 
-    def end(self) -> None:
+    def write_eof(self) -> None:
         """Tell that nothing more is written; what comes is still read."""
         self.flush()
         if not self._transport.is_closing():
@@ -55,7 +59,7 @@ class Corked:
 
     def is_closing(self) -> bool:
         """Also while the end has to wait."""
-        return self.held or self._transport.is_closing()
+        return self.ending in WAITING or self._transport.is_closing()
 
     @property
     def fits(self) -> bool:

@@ -12,8 +12,11 @@ import select
 import struct
 import termios
 from collections.abc import MutableMapping, Sequence
+from enum import Enum, auto
 from functools import partial
 from typing import Any, Final, Protocol
+
+from app.http.ending import WAITING, Ending
 
 EXTENSION: Final = "pinhole.receipt"
 IDLE_SECONDS: Final = 1.0
@@ -42,6 +45,8 @@ class Recipient(Protocol):
 
 class Connection(Protocol):
     """What is asked of a transport."""
+
+    ending: Ending
 
     @property
     def fits(self) -> bool:
@@ -97,35 +102,59 @@ def expected(scope: MutableMapping[str, Any], recipient: Recipient) -> bool:
     return True
 
 
+class Presence(Enum):
+    """What its connection shows of a caller.
+
+    ========  ==============================================  =======================================================
+    THERE     It may ask for more.                            ENDED: a FIN while an answer is open. LOST.
+    ENDED     It sends no more, and may still read.           BELIEVED: nothing follows the FIN, and its retry would
+                                                              deny that it took its answers. LOST.
+    BELIEVED  It is gone, and its answers count as taken.
+    LOST      It is gone, or we broke off.
+    ========  ==============================================  =======================================================
+    """
+
+    THERE = auto()
+    ENDED = auto()
+    BELIEVED = auto()
+    LOST = auto()
+
+
+OVER: Final = (Presence.BELIEVED, Presence.LOST)
+
+
 class Receipts:
-    """The answers of one connection that are not known to be taken or lost. All of it in the event loop."""
+    """The answers of one connection that are not known to be taken or lost. All of it in the event loop.
+
+    `expect` makes one open and unsent, and `out` ends its sending. It is sent when the kernel has all of it, and open
+    until the connection shows that it was taken or lost.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
+        self._presence = Presence.THERE
         self._open: list[Recipient] = []
         self._unsent: list[Recipient] = []
-        self._sending = False
-        self._closing = self._lost = False
-        self._ended = self._retries = self._believed = False
+        self._sending = self._retries = False
         self._timer: asyncio.TimerHandle | None = None
         self._left = 0
         self._stalled = 0.0
 
     @property
     def number(self) -> int:
-        return -1 if self._lost else int(self._connection.get_extra_info("socket").fileno())
+        return -1 if self._presence in OVER else int(self._connection.get_extra_info("socket").fileno())
 
     @property
     def events(self) -> int:
         """Who closes while an answer is out may have read it; a reset, or later a retry, says that it did not."""
-        if self._believed:
+        if self._presence is Presence.BELIEVED:
             return 0
         return RESET if self._open else GONE
 
     def expect(self, recipient: Recipient, *, retries: bool = False) -> None:
         """An answer's last piece is sent next. `retries`: its caller says so when it asks again."""
-        if self._lost:
+        if self._presence in OVER:
             recipient.leave(delivered=False)
             return
         self._open.append(recipient)
@@ -154,27 +183,24 @@ class Receipts:
         if self._open and not self._sending and self._unacknowledged() == 0:
             self._settle(taken=True)
 
+    @property
+    def open(self) -> bool:
+        """Whether anything is: a close waits for that, and is done then."""
+        return bool(self._open)
+
     def ended(self) -> bool:
         """The caller sends no more: True when the connection has to stay for what is open."""
         if not self._open:
             return False
-        self._closing = self._ended = True
+        self._presence = Presence.ENDED
         if not self._sending:
             self._look_in(END_SECONDS)
         return True
 
-    def closing(self) -> bool:
-        """We want to close: True when that has to wait for what is open, and is done then."""
-        self._closing = bool(self._open)
-        return self._closing
-
-    def reopened(self) -> None:
-        """The close that we wanted is off."""
-        self._closing = False
-
     def lost(self) -> None:
         """The connection is gone before anything else was seen."""
-        self._lost = True
+        if self._presence is not Presence.BELIEVED:
+            self._presence = Presence.LOST
         if self._open:
             self._settle(taken=False)
 
@@ -191,10 +217,10 @@ class Receipts:
             self._settle(taken=False)
         elif left or before:
             self._look_in(IDLE_SECONDS)
-        elif self._ended and self._retries:
+        elif self._presence is Presence.ENDED and self._retries:
             for recipient in self._open:
                 self._loop.call_later(RETRY_SECONDS, partial(recipient.leave, delivered=True))
-            self._open, self._believed = [], True
+            self._open, self._presence = [], Presence.BELIEVED
             self._connection.finish()
         else:
             self._settle(taken=True)
@@ -205,12 +231,12 @@ class Receipts:
         settled, self._open, self._unsent, self._sending = self._open, [], [], False
         for recipient in settled:
             recipient.leave(delivered=taken)
-        if self._closing:
+        if self._presence is Presence.ENDED or self._connection.ending in WAITING:
             self._connection.finish()
 
     def _sent(self, count: int, *, before: bool = False) -> None:
         """Of so many, unless the other side is closed by now; `before` the last of it goes out, where it has room."""
-        events = CLOSED if self._lost else _events(self._connection.get_extra_info("socket").fileno())
+        events = CLOSED if self._presence in OVER else _events(self._connection.get_extra_info("socket").fileno())
         if before and not events & (CLOSED | select.POLLOUT):
             return
         ready, self._unsent = self._unsent[:count], self._unsent[count:]

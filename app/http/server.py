@@ -12,13 +12,14 @@ from typing import Any, Final, cast
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.errors import BadInput, envelope
 from app.http.arrival import HANG_UP, LEND
 from app.http.corked import Corked
 from app.http.cycle import Cycle
 from app.http.edge import label
+from app.http.ending import UNHEARD, Ending
 from app.http.intake import Intake
 from app.http.parser import Parser, body_parser, framing
 from app.http.receipts import EXTENSION, Receipts
@@ -39,12 +40,11 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         transport.set_write_buffer_limits(0)  # resume_writing then says that the kernel has everything
-        corked = Corked(transport, self._closes_later)
+        corked = Corked(transport, self._closed)
         self._receipts = Receipts(corked)
         self._left: set[Callable[[], object]] = set()
-        self._last = self._heading = False
-        self._deaf = False
-        self._headed = self._came = 0
+        self._heading = False
+        self._overhead = self._body_seen = 0
         super().connection_made(cast("asyncio.Transport", corked))
         self.parser = Parser(self)
         self._bound(self.patience)
@@ -62,16 +62,16 @@ class Protocol(HttpToolsProtocol):
         return self._receipts.ended()
 
     def data_received(self, data: Buffer) -> None:
-        if not self._listens():
+        if not self._hears():
             return
         begun = self._heading
-        self._headed += len(data)
+        self._overhead += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
             return
-        if self._headed > HEAD_BYTES and not self.transport.is_closing():
+        if self._overhead > HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"The head of the request has more than {HEAD_BYTES} bytes.")
         elif self._heading and not begun:
             self._bound(self.patience)
@@ -79,14 +79,14 @@ class Protocol(HttpToolsProtocol):
     def left(self) -> int:
         """As app.http.intake has it. Nothing is read before somebody asks for the body."""
         cycle: Cycle | None = self.cycle
-        if cycle is None or not cycle.more_body or self._heading:
+        if cycle is None or not cycle.more_body:
             return 0
         declared = [value for name, value in self.headers if name == b"content-length"]
         if not declared:
             return -1
         if cycle.place is None and not cycle.response_complete:
             self.flow.pause_reading()
-        return int(declared[0]) - self._came
+        return int(declared[0]) - self._body_seen
 
     def room(self) -> memoryview | None:
         """As app.http.intake has it."""
@@ -96,17 +96,18 @@ class Protocol(HttpToolsProtocol):
         """As app.http.intake has it."""
         if scratch is None:
             self.cycle.wrote(count)
-        elif self._listens():
+        elif self._hears():
             self._add(bytes(scratch[:count]))
 
     def body_ended(self) -> None:
         """As app.http.intake has it. The parser still waits for the body: another one reads what follows."""
-        self._deaf = self._deaf or not self.cycle.keep_alive
+        if not (self.cycle.keep_alive or self.cycle.response_complete):
+            self.transport.ending = Ending.DEAF
         self.parser = Parser(self)
         self.on_message_complete()
 
     def on_message_begin(self) -> None:
-        self._heading, self._headed, self._came = True, 0, 0
+        self._heading, self._overhead, self._body_seen = True, 0, 0
         self._receipts.asked()
         super().on_message_begin()
         self.scope["extensions"] = cast("Any", {EXTENSION: self._receipts, HANG_UP: self._gone})
@@ -118,14 +119,14 @@ class Protocol(HttpToolsProtocol):
         cycle = self.cycle = Cycle.of(self.cycle)
         cast("Any", self.scope)["extensions"][LEND] = cycle.lend
         self.headers = [*self.headers]  # trailers come to these, and are no headers of the request
-        if self._last:
+        if self.transport.ending is Ending.LAST:
             cycle.keep_alive = False
         if self.expect_100_continue and self.scope["http_version"] == "1.0":
             cycle.waiting_for_100_continue = False
 
     def on_body(self, body: bytes) -> None:
-        self._came += len(body)
-        self._headed = 0
+        self._body_seen += len(body)
+        self._overhead = 0
         self._add(body)
 
     def declined(self, rest: Any) -> bool:
@@ -144,7 +145,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
         self.cycle.ended()
         if self.cycle.response_complete:
-            if self._deaf:
+            if self.transport.is_closing():
                 self.transport.close()
             else:
                 self._bound(self.timeout_keep_alive)
@@ -152,7 +153,7 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """In the error envelope, if it is the next answer. Nothing is heard any more, but what is due goes out."""
         cycle: Cycle | None = self.cycle
-        self._deaf = True
+        self.transport.ending = Ending.DEAF
         if cycle is not None and not (cycle.more_body or cycle.response_complete):
             cycle.keep_alive = False
             return
@@ -177,7 +178,6 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._receipts.out()
         super().on_response_complete()
-        self._deaf = self._deaf or self.transport.is_closing()
         if self.cycle.response_complete and self.cycle.more_body:
             self._pass_over()
 
@@ -189,9 +189,9 @@ class Protocol(HttpToolsProtocol):
     def _pass_over(self) -> None:
         """Read the rest of a body that is answered: what is left unread at a close resets the answer away."""
         self._bound(self.patience)
-        if self.transport.held:
+        if self.transport.ending is Ending.CLOSING:
             self.flow.resume_reading()
-            self.transport.end()
+            self.transport.write_eof()
 
     def _gone(self, tell: Callable[[], object]) -> Callable[[], object]:
         """Have `tell` called when the connection is lost; what comes back ends that."""
@@ -209,26 +209,26 @@ class Protocol(HttpToolsProtocol):
         if not self.cycle.response_complete and self.cycle.add(piece) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
 
-    def _listens(self) -> bool:
-        """Whether what comes is still of interest. A close that waits is off when it is."""
-        if self._deaf:
-            return False
-        if self.transport.held:
-            self.transport.held = False
-            self._receipts.reopened()
-            self._last = True
-        return True
+    def _hears(self) -> bool:
+        """Whether what comes is still of interest. A close that waits for no more than receipts is off when it is."""
+        ending = self.transport.ending
+        if ending is Ending.LEAVING:
+            self.transport.ending = Ending.LAST
+        return ending not in UNHEARD
 
-    def _closes_later(self) -> bool:
-        """Whether a close waits: for what is still to come of an answered body, or until it is known who took what.
+    def _closed(self) -> Ending:
+        """What a close leads to: it waits for the rest of an answered body, and until it is known who took what.
 
         What was broken off is lost at once.
         """
-        cycle: RequestResponseCycle | None = self.cycle
-        answered = cycle is not None and cycle.response_complete
-        if not answered:
+        cycle: Cycle | None = self.cycle
+        if cycle is None or not cycle.response_complete:
             self._receipts.lost()
-        return self._receipts.closing() or (answered and self.cycle.more_body)
+            return Ending.CLOSED
+        if not (self._receipts.open or cycle.more_body):
+            return Ending.CLOSED
+        idle = cycle.keep_alive and self.transport.ending is not Ending.DEAF
+        return Ending.LEAVING if idle else Ending.CLOSING
 
 
 def _refusal(message: str, headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -17,6 +17,7 @@ import httpx2
 import pytest
 import uvicorn
 
+from app.http.ending import Ending
 from app.http.receipts import Receipts, expected, gone, peer
 from app.http.server import Protocol
 from tests.gateway import running
@@ -107,6 +108,7 @@ class Ended:
     """A connection that is no more."""
 
     fits = True
+    ending = Ending.CLOSED
 
     def flush(self) -> None:
         return None
@@ -123,6 +125,8 @@ class Ended:
 
 class Kernel:
     """A connection whose writes are counted, and left in its buffer as far as is said."""
+
+    ending = Ending.OPEN
 
     def __init__(self, recipient: Server, *, fits: bool, left: int = 0) -> None:
         self.ours, self.theirs = socket.socketpair()

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from app.http.corked import SMALL, Corked
+from app.http.ending import Ending
 
 LARGE = memoryview(bytes(SMALL + 1))
 
@@ -39,7 +40,7 @@ async def wire() -> Wire:
 
 @pytest.fixture
 async def corked(wire: Wire) -> Corked:
-    return Corked(cast("asyncio.Transport", wire), lambda: False)
+    return Corked(cast("asyncio.Transport", wire), lambda: Ending.CLOSED)
 
 
 async def test_an_answer_goes_out_in_one_call(wire: Wire, corked: Corked) -> None:
