@@ -11,7 +11,7 @@ class Ending(Enum):
 
     =======  ===============================================  =====================================================
     OPEN     Nobody wants its end.                            LEAVING, CLOSING, CLOSED: a close. DEAF: see there.
-    LEAVING  It was idle; its close waits for receipts.       LAST: something comes. CLOSED: the receipts are there.
+    LEAVING  Nothing is due; its close waits as in CLOSING.   LAST: something comes. CLOSED: as there.
     LAST     That close is off: what is asked now is the      As OPEN.
              last to be answered.
     DEAF     What came was no HTTP, or the last request came  CLOSING, CLOSED: the close behind the answer.

@@ -210,7 +210,7 @@ class Protocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _hears(self) -> bool:
-        """Whether what comes is still of interest. A close that waits for no more than receipts is off when it is."""
+        """Whether what comes is still of interest. The close of an idle connection is off when it is."""
         ending = self.transport.ending
         if ending is Ending.LEAVING:
             self.transport.ending = Ending.LAST
