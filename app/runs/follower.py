@@ -9,7 +9,7 @@ from typing import Final
 from app.errors import Overloaded
 from app.kept import Kept, read
 from app.runs import failures
-from app.runs.protocol import BEAT_SECONDS, Index, IndexLost, Record, State
+from app.runs.protocol import Index, IndexLost, Record, State
 from app.runs.run import Run
 from app.store import ImageStore, StoreError
 from providers.core.errors import PinholeError
@@ -17,7 +17,7 @@ from providers.kit.clock import Clock
 
 LOOK_SECONDS: Final = (0.1, 1.0)  # how often a run of another gateway is asked for: at first, and later
 # How long a run may seem to be nobody's: a gateway that lives says so before.
-SILENT_SECONDS: Final = 2 * BEAT_SECONDS
+SILENT_SECONDS: Final = 6.0
 
 Trouble = Callable[[str, BaseException], None]
 

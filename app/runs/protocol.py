@@ -16,7 +16,7 @@ REPEAT_SECONDS: Final = 600.0
 FREE_SECONDS: Final = 60.0
 DOCUMENT_BYTES: Final = 2**30
 LABELS: Final = 64  # by which one run is found: its own, and those of its last repeats
-BEAT_SECONDS: Final = 3.0
+BEAT_SECONDS: Final = 1.0
 LEASE_SECONDS: Final = 12.0
 # How long another gateway may take to tell of a hang-up: of a run that a repeat holds, whose first caller did leave;
 # and of any other, for which an equal request waits a hundredth of the time that it has run at most.
@@ -25,7 +25,7 @@ FIRST_SECONDS: Final = 0.05
 FIRST_SHARE: Final = 0.01
 LEAST_SECONDS: Final = 0.005  # a shorter wait would tell nothing
 # A gateway of which nothing was heard for so long may stand still: it cannot tell who left.
-LATE_SECONDS: Final = 4.0
+LATE_SECONDS: Final = 1.5
 
 
 class State(StrEnum):

@@ -9,8 +9,8 @@ local FIELDS = { 'id', 'caller', 'label', 'fingerprint', 'key', 'started', 'owne
 -- As in app/runs/protocol.py: how long a hang-up may not have been told (ms), and which part of a run's time that is.
 local HELD, FIRST, LEAST, SHARE = 200, 50, 5, 0.01
 local LABELS = 64 -- as there
-local TOLD = 4000 -- after a loss of all data every gateway that lives has told again what it runs (ms)
-local LATE = 4000 -- as there: a gateway that was not heard of for so long (ms) cannot tell who left
+local TOLD = 2500 -- after a loss of all data every gateway that lives has told again what it runs (ms)
+local LATE = 1500 -- as there: a gateway that was not heard of for so long (ms) cannot tell who left
 local BEGUN = 8 -- the first fields are written at the beginning; the others are then these
 local LATER = { __index = { alone = '0', delivered = '0', document = '', size = '0', failure = '' } }
 

@@ -506,7 +506,7 @@ async def test_nothing_is_new_before_every_gateway_told_what_redis_lost(
     clock.at += BEAT_SECONDS
     await other.beat()
     found = await begin(guarded, first("repeat", key="k"))
-    clock.at += 1
+    clock.at += 2
     late = await doubt(guarded, first("other"))
     await other.close()
 
