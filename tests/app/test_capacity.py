@@ -21,6 +21,7 @@ from app.errors import Overloaded
 from providers.kit.clock import SystemClock
 from tests.app.wire import EDIT, GENERATE, Piece, Reply, ask, form, host, post
 from tests.gateway import Gateway, running
+from tests.machines import walk
 from tests.upstreams.images import png
 from tests.upstreams.openai import OpenAIStandIn
 
@@ -139,7 +140,9 @@ class Guests(RuleBasedStateMachine):
         self.loop.close()
 
 
-TestGuests = Guests.TestCase
+def test_guests() -> None:
+    """Whatever they do, each has its turn, and no place is lost."""
+    walk(Guests)
 
 
 async def test_in_order() -> None:

@@ -22,7 +22,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from app.answer import Answer
@@ -44,6 +43,7 @@ from providers import discover
 from providers.core.errors import PinholeError, UpstreamError, UpstreamRateLimited
 from providers.core.http import Buffer
 from providers.core.types import ImageFormat, ImageRequest, Operation
+from tests.machines import walk
 from tests.services import RedisServer
 
 EXAMPLES: Final = int(os.environ.get("PINHOLE_MACHINE_EXAMPLES", "25"))
@@ -654,10 +654,10 @@ class OnRedis(RunMachine):
 @pytest.mark.parametrize("machine", [OnMemory, OnLedger])
 def test_gateways_are_the_model(machine: type[RunMachine]) -> None:
     """Firsts, retries, keys, hang-ups, failures, deaths and replays in any order, and never another answer."""
-    run_state_machine_as_test(machine, settings=RULES)
+    walk(machine, RULES)
 
 
 def test_gateways_on_redis_are_the_model(tmp_path: Path) -> None:
     """The same, each decision made by the script."""
     with RedisServer(tmp_path) as OnRedis.server:
-        run_state_machine_as_test(OnRedis, settings=RULES)
+        walk(OnRedis, RULES)

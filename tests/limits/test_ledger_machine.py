@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sqlalchemy import delete
 
 from app.ledger import Entry, Ledger, MemoryLedger, State
@@ -21,6 +21,7 @@ from app.settings import load
 from app.usage import usage
 from tests.clock import StillClock
 from tests.limits.test_machine import DAY, RULES
+from tests.machines import walk
 from tests.services import postgres
 
 MIDNIGHT = 1_800_000_000 // DAY * DAY
@@ -138,14 +139,14 @@ class LedgerMachine(RuleBasedStateMachine):
         return (total["requests"], total["failed"], total["unknown"], total["images"])
 
 
-def walk(make: Callable[[Clock, asyncio.AbstractEventLoop], list[Ledger]]) -> None:
+def walks(make: Callable[[Clock, asyncio.AbstractEventLoop], list[Ledger]]) -> None:
     """Random walks over ledgers made so."""
 
     class Machine(LedgerMachine):
         pass
 
     Machine.make = staticmethod(make)
-    run_state_machine_as_test(Machine, settings=RULES)
+    walk(Machine, RULES)
 
 
 def shared(environ: dict[str, str]) -> Callable[[Clock, asyncio.AbstractEventLoop], list[Ledger]]:
@@ -166,15 +167,15 @@ def shared(environ: dict[str, str]) -> Callable[[Clock, asyncio.AbstractEventLoo
 
 def test_the_ledger_in_memory_is_the_model() -> None:
     """Rows in memory."""
-    walk(lambda _, __: [MemoryLedger()])
+    walks(lambda _, __: [MemoryLedger()])
 
 
 def test_the_ledger_on_sqlite_is_the_model(tmp_path: Path) -> None:
     """Rows of two writers in one file."""
-    walk(shared({"PINHOLE_DATA_DIR": str(tmp_path)}))
+    walks(shared({"PINHOLE_DATA_DIR": str(tmp_path)}))
 
 
 def test_the_ledger_on_postgresql_is_the_model(tmp_path: Path) -> None:
     """Rows of two writers on a real server."""
     with postgres() as url:
-        walk(shared({"PINHOLE_DATA_DIR": str(tmp_path), "DATABASE_URL": url}))
+        walks(shared({"PINHOLE_DATA_DIR": str(tmp_path), "DATABASE_URL": url}))

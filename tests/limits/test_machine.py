@@ -11,13 +11,14 @@ from typing import Any, Final, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from app.config import Limits
 from app.limiter import EmbeddedLimiter, Limiter, Scope, Spend, Unit, Used
 from app.limiter.redis import RedisLimiter
 from app.redis import connect
 from tests.clock import StillClock
+from tests.machines import walk
 from tests.services import RedisServer
 
 EXAMPLES: Final = int(os.environ.get("PINHOLE_MACHINE_EXAMPLES", "12"))
@@ -267,7 +268,7 @@ def test_the_embedded_limiter_is_the_model() -> None:
     class Machine(LimiterMachine):
         make = staticmethod(lambda clock: (EmbeddedLimiter(clock), None))
 
-    run_state_machine_as_test(Machine, settings=RULES)
+    walk(Machine, RULES)
 
 
 def test_the_redis_limiter_is_the_model(tmp_path: Path) -> None:
@@ -283,4 +284,4 @@ def test_the_redis_limiter_is_the_model(tmp_path: Path) -> None:
             pass
 
         Machine.make = staticmethod(make)
-        run_state_machine_as_test(Machine, settings=RULES)
+        walk(Machine, RULES)

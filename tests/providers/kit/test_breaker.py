@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from providers.kit.breaker import Breaker, BreakerRule, State
 from tests.clock import StillClock
+from tests.machines import walk
 
 RULE = BreakerRule()
 
@@ -193,5 +194,6 @@ class Machine(RuleBasedStateMachine):
             assert self.breaker.admits is (not self.probes or self.clock.at >= self.probed + 30)
 
 
-TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+def test_any_order() -> None:
+    """It does what the plainest statement of its rule does."""
+    walk(Machine, settings(max_examples=60, stateful_step_count=60, deadline=None))

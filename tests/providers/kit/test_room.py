@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from providers.kit.lift import lift
 from providers.kit.room import SMALL, STEP, Body, Memory, Spool, cool, portions
+from tests.machines import walk
 
 MIB = 2**20
 
@@ -238,4 +239,6 @@ class Bodies(RuleBasedStateMachine):
         assert (self.budget.held, self.budget.files) == (0, 0)
 
 
-TestBodies = Bodies.TestCase
+def test_bodies() -> None:
+    """Bodies that grow, finish and break off in any order keep to the budget, and give all of it back."""
+    walk(Bodies)
