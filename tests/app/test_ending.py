@@ -292,6 +292,22 @@ def test_what_follows_a_last_body_is_not_heard(run: Run) -> None:
 
 
 @loops
+def test_what_follows_a_last_answer_is_not_heard(run: Run) -> None:
+    """While its close waits: it is no request, and no sign that the answer was taken."""
+
+    async def work() -> None:
+        async with connected() as caller:
+            await caller.send(asked(b"/taken", LAST))
+            assert await caller.answer() == (200, {"path": "/taken"}, True)
+            await caller.send(NEXT)
+            assert (caller.open, caller.app.verdicts) == (True, [])
+            assert await caller.ended()
+            assert (caller.app.served, caller.app.verdicts) == (["/taken"], [True])
+
+    run(work())
+
+
+@loops
 def test_a_head_has_its_time_once(run: Run) -> None:
     """Not anew with each byte."""
 
