@@ -71,7 +71,7 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
             return
-        if self._overhead > HEAD_BYTES and not self.transport.is_closing():
+        if self._overhead > HEAD_BYTES:
             self.send_400_response(f"The head of the request has more than {HEAD_BYTES} bytes.")
         elif self._heading and not begun:
             self._bound(self.patience)

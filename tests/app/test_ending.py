@@ -76,6 +76,13 @@ class Connection(Caller):
         for connection in self._state.connections:
             connection.shutdown()
 
+    def glued(self, data: bytes) -> None:
+        """Given to the server when it has just closed."""
+        connection: Any
+        for connection in self._state.connections:
+            connection.shutdown()
+            connection.data_received(memoryview(data))
+
     async def until(self, happened: Callable[[], object]) -> None:
         """Wait for it, though not so long that something else might end it."""
         for _ in range(1000):
@@ -292,17 +299,37 @@ def test_what_follows_a_last_body_is_not_heard(run: Run) -> None:
 
 
 @loops
-def test_what_follows_a_last_answer_is_not_heard(run: Run) -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_follows_a_last_answer_is_not_heard(run: Run, stopped: bool) -> None:
     """While its close waits: it is no request, and no sign that the answer was taken."""
 
     async def work() -> None:
         async with connected() as caller:
-            await caller.send(asked(b"/taken", LAST))
+            if stopped:
+                await caller.send(asked(b"/taken"))
+                assert await caller.path() == "/taken"
+                caller.stop()
+            await caller.send(asked(b"/taken", *([] if stopped else [LAST])))
             assert await caller.answer() == (200, {"path": "/taken"}, True)
             await caller.send(NEXT)
-            assert (caller.open, caller.app.verdicts) == (True, [])
+            assert (caller.open, caller.app.verdicts) == (True, [True] * stopped)
             assert await caller.ended()
-            assert (caller.app.served, caller.app.verdicts) == (["/taken"], [True])
+            assert caller.app.served == ["/taken"] * (1 + stopped)
+            assert caller.app.verdicts == [True] * (1 + stopped)
+
+    run(work())
+
+
+@loops
+def test_what_a_closed_transport_still_gives_is_not_heard(run: Run) -> None:
+    """One with TLS may give what it had read before."""
+
+    async def work() -> None:
+        async with connected() as caller:
+            await caller.until(lambda: caller.open)
+            caller.glued(NEXT)
+            assert await caller.ended()
+            assert caller.app.served == []
 
     run(work())
 
@@ -315,8 +342,9 @@ def test_a_head_has_its_time_once(run: Run) -> None:
         async with connected(patience=SOON) as caller:
             with suppress(ConnectionError):
                 for byte in asked(b"/next", b"x-a: " + b"b" * 100):
-                    await caller.send(bytes([byte]))
-                    await asyncio.sleep(SOON / 10)
+                    if not caller.reader.at_eof():
+                        await caller.send(bytes([byte]))
+                        await asyncio.sleep(SOON / 10)
             await caller.closed()
             assert caller.app.served == []
 

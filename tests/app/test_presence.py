@@ -185,6 +185,21 @@ def test_a_request_says_nothing_of_an_answer_that_is_not_out() -> None:
     timed(work)
 
 
+def test_an_old_look_ends_no_close_that_waits_for_more() -> None:
+    """Behind a request that said it all, the connection is not looked at any more."""
+
+    async def work(loop: Loop) -> None:
+        with closing(Line()) as line:
+            receipts = Receipts(line)
+            answered(receipts)
+            receipts.asked()
+            line.ending = Ending.CLOSING
+            await later(loop, 2 * IDLE_SECONDS)
+            assert line.finished == 0
+
+    timed(work)
+
+
 @pytest.mark.parametrize("ending", [Ending.OPEN, Ending.LEAVING, Ending.LAST, Ending.DEAF, Ending.CLOSING])
 def test_a_close_that_waits_is_done_when_all_is_known(ending: Ending) -> None:
     """Where none waits the connection stays."""

@@ -70,3 +70,14 @@ async def test_what_waits_goes_out_before_the_end(wire: Wire, corked: Corked) ->
     corked.write(b"late")
     await asyncio.sleep(0)
     assert wire.calls == [[4]]
+
+
+async def test_an_end_is_the_end(wire: Wire) -> None:
+    """A close that would have to wait comes too late for that."""
+    corked = Corked(cast("asyncio.Transport", wire), lambda: Ending.CLOSING)
+    corked.close()
+    waits = corked.ending, corked.is_closing(), wire.closed
+    corked.finish()
+    corked.close()
+    assert waits == (Ending.CLOSING, True, False)
+    assert (corked.ending, corked.is_closing(), wire.closed) == (Ending.CLOSED, True, True)
