@@ -1,6 +1,7 @@
 """The HTTP server's protocol.
 
-A connection outlives its last answer until it is known whether the caller took it (app/http/receipts.py).
+A connection outlives its last answer until it is known whether the caller took it (app/http/receipts.py); on the way
+to its end it is in one of the states of app/http/ending.py.
 """
 
 from __future__ import annotations

@@ -24,6 +24,10 @@ class Wire:
         """As asyncio's."""
         self.calls.append([len(piece) for piece in pieces])
 
+    def write_eof(self) -> None:
+        """As asyncio's."""
+        self.calls.append([])
+
     def is_closing(self) -> bool:
         """As asyncio's."""
         return self.closed
@@ -70,6 +74,16 @@ async def test_what_waits_goes_out_before_the_end(wire: Wire, corked: Corked) ->
     corked.write(b"late")
     await asyncio.sleep(0)
     assert wire.calls == [[4]]
+
+
+async def test_what_waits_goes_out_before_it_is_told_that_nothing_follows(wire: Wire, corked: Corked) -> None:
+    """Behind that nothing could be written."""
+    corked.write(b"last")
+    corked.write_eof()
+    assert wire.calls == [[4], []]
+    corked.close()
+    corked.write_eof()
+    assert wire.calls == [[4], []]
 
 
 async def test_an_end_is_the_end(wire: Wire) -> None:

@@ -79,6 +79,7 @@ class App:
     errors: list[PinholeError] = field(default_factory=list)
     read: Callable[[Upload], None] = lambda _: None
     gate: asyncio.Event | None = None
+    connections: set[Any] = field(default_factory=set)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
@@ -147,6 +148,7 @@ async def served(app: App) -> AsyncIterator[tuple[str, int]]:
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", interface="asgi3")
     config.load()
     loop, state = asyncio.get_running_loop(), ServerState()
+    state.connections = app.connections
     server = await loop.create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()
@@ -304,6 +306,8 @@ def test_a_body_waits_for_whoever_reads_it(run: Run) -> None:
         assert app.gate is not None
         async with connected(app) as caller:
             await caller.send(asked() + FORM)
+            await asyncio.sleep(0.05)
+            assert [connection.cycle.held <= FIRST_BYTES for connection in app.connections] == [True]
             app.gate.set()
             assert await caller.answer() == (200, WHOLE)
 
