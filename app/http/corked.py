@@ -22,7 +22,7 @@ class Corked:
         self._transport = transport
         self._closed = closed
         self._waiting: list[Any] = []
-        self._large = False
+        self._large = self._back = False
         self._loop = asyncio.get_running_loop()
 
     def write(self, data: Any) -> None:
@@ -34,7 +34,7 @@ class Corked:
                 self.flush()
             self._large = True
         if not self._waiting:
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._come_round)
         self._waiting.append(data)
 
     def close(self) -> None:
@@ -61,16 +61,25 @@ class Corked:
         """Also while the end has to wait."""
         return self.ending in WAITING or self._transport.is_closing()
 
-    @property
-    def fits(self) -> bool:
-        """Whether what is held is small, and nothing is before it that the kernel has not taken."""
-        return sum(map(len, self._waiting)) <= SMALL and not self._transport.get_write_buffer_size()
+    def lead(self) -> None:
+        """Send what is held but its last, small part: that stays until `flush`."""
+        count, size = len(self._waiting), 0
+        while count and (size := size + len(self._waiting[count - 1])) <= SMALL:
+            count -= 1
+        last = self._waiting[count:]
+        del self._waiting[count:]
+        self.flush()
+        self._waiting, self._back = last, bool(last)
 
     def flush(self) -> None:
         """Send what is held."""
-        waiting, self._waiting, self._large = self._waiting, [], False
+        waiting, self._waiting, self._large, self._back = self._waiting, [], False, False
         if waiting and not self._transport.is_closing():
             self._transport.writelines(waiting)
+
+    def _come_round(self) -> None:
+        if not self._back:
+            self.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -48,9 +48,8 @@ class Connection(Protocol):
 
     ending: Ending
 
-    @property
-    def fits(self) -> bool:
-        """Whether a kernel with room takes what is held back in one piece, and nothing is before it."""
+    def lead(self) -> None:
+        """Send all but a small last part, which a kernel with room takes in one piece."""
 
     def flush(self) -> None:
         """Send what is held back."""
@@ -163,19 +162,23 @@ class Receipts:
         self._sending = True
 
     def out(self) -> None:
-        """An answer's last bytes go out. Of a small one it is said before: no kill finds it out and unsaid."""
-        if self._sending and self._connection.fits:
-            self._sent(len(self._unsent), before=True)
-        self._connection.flush()
-        if self._sending:
-            self._sending = False
-            self.drained()
-            self._look_in(IDLE_SECONDS)
+        """An answer's last bytes go out. It is said before the very last: no kill finds it out and unsaid."""
+        if not self._sending:
+            self._connection.flush()
+            return
+        self._sending = False
+        self._connection.lead()
+        self.drained()
+        self._look_in(IDLE_SECONDS)
 
     def drained(self) -> None:
-        """The kernel has taken something."""
+        """The kernel has taken something: if that is all, what is held back goes now."""
+        if self._connection.get_write_buffer_size():
+            return
         ready = len(self._unsent) - self._sending
-        if ready > 0 and not self._connection.get_write_buffer_size():
+        said = ready <= 0 or self._sent(ready, before=True)
+        self._connection.flush()
+        if not said and not self._connection.get_write_buffer_size():
             self._sent(ready)
 
     def asked(self) -> None:
@@ -234,15 +237,16 @@ class Receipts:
         if self._presence is Presence.ENDED or self._connection.ending in WAITING:
             self._connection.finish()
 
-    def _sent(self, count: int, *, before: bool = False) -> None:
+    def _sent(self, count: int, *, before: bool = False) -> bool:
         """Of so many, unless the other side is closed by now; `before` the last of it goes out, where it has room."""
         events = CLOSED if self._presence in OVER else _events(self._connection.get_extra_info("socket").fileno())
         if before and not events & (CLOSED | select.POLLOUT):
-            return
+            return False
         ready, self._unsent = self._unsent[:count], self._unsent[count:]
         if not events & CLOSED:
             for recipient in ready:
                 recipient.sent()
+        return True
 
     def _unacknowledged(self) -> int | None:
         """Bytes on their way; None after a reset."""

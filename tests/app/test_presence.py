@@ -26,8 +26,6 @@ class Loop(asyncio.SelectorEventLoop):
 class Line:
     """A connection: its kernel's side is real, `finished` counts how often it was ended."""
 
-    fits = True
-
     def __init__(self, ending: Ending = Ending.OPEN) -> None:
         self.ours, self.theirs = socket.socketpair()
         self.ending = ending
@@ -36,6 +34,9 @@ class Line:
     def close(self) -> None:
         self.ours.close()
         self.theirs.close()
+
+    def lead(self) -> None:
+        """Nothing is held back."""
 
     def flush(self) -> None:
         """Nothing is held back."""

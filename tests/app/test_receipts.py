@@ -107,8 +107,10 @@ def server() -> Iterator[Server]:
 class Ended:
     """A connection that is no more."""
 
-    fits = True
     ending = Ending.CLOSED
+
+    def lead(self) -> None:
+        return None
 
     def flush(self) -> None:
         return None
@@ -128,14 +130,20 @@ class Kernel:
 
     ending = Ending.OPEN
 
-    def __init__(self, recipient: Server, *, fits: bool, left: int = 0) -> None:
+    def __init__(self, recipient: Server, *, left: int = 0) -> None:
         self.ours, self.theirs = socket.socketpair()
-        self.fits, self.left = fits, left
+        self.left = left
         self.order: list[tuple[str, int]] = []
         self._recipient = recipient
+        self._held = False
+
+    def lead(self) -> None:
+        self._held = True
 
     def flush(self) -> None:
-        self.order.append(("flush", self._recipient.gone_out))
+        if self._held:
+            self.order.append(("flush", self._recipient.gone_out))
+        self._held = False
 
     def get_extra_info(self, name: str) -> Any:
         return {"socket": self.ours}[name]
@@ -355,11 +363,11 @@ async def test_an_answer_that_ends_behind_its_connection_is_not_taken() -> None:
     assert (recipient.gone_out, recipient.verdicts) == (0, [False])
 
 
-@pytest.mark.parametrize(("fits", "before"), [(True, 1), (False, 0)])
-async def test_an_answer_is_sent_when_the_kernel_has_it(*, fits: bool, before: int) -> None:
-    """Said before the last system call of a small one, of others when nothing is left in our own buffer; once."""
+@pytest.mark.parametrize("fits", [True, False])
+async def test_an_answer_is_sent_when_the_kernel_has_it(*, fits: bool) -> None:
+    """Said before the last system call, when nothing is left in our own buffer; once."""
     recipient = Server()
-    with closing((kernel := Kernel(recipient, fits=fits, left=0 if fits else 7)).ours), closing(kernel.theirs):
+    with closing((kernel := Kernel(recipient, left=0 if fits else 7)).ours), closing(kernel.theirs):
         receipts = Receipts(kernel)
         receipts.expect(recipient)
         receipts.drained()
@@ -372,8 +380,8 @@ async def test_an_answer_is_sent_when_the_kernel_has_it(*, fits: bool, before: i
         receipts.drained()
         receipts.lost()
 
-    assert kernel.order == [("flush", before)]
-    assert (early, still, recipient.gone_out) == (0, before, 1)
+    assert kernel.order == [("flush", 1)]
+    assert (early, still, recipient.gone_out) == (0, int(fits), 1)
 
 
 @pytest.mark.parametrize("more", ["", "connection: close\r\n", "HTTP/1.0"])
@@ -392,7 +400,7 @@ def test_a_small_answer_is_sent_before_its_caller_can_have_it(server: Server, mo
 async def test_a_small_answer_behind_a_full_kernel_is_not_sent() -> None:
     """Pieces before it fill all that the kernel has: it waits here, and a kill would take it."""
     recipient = Server()
-    with closing((kernel := Kernel(recipient, fits=True, left=7)).ours), closing(kernel.theirs):
+    with closing((kernel := Kernel(recipient, left=7)).ours), closing(kernel.theirs):
         kernel.ours.setblocking(False)
         with suppress(BlockingIOError):
             while kernel.ours.send(bytes(2**16)):
@@ -412,7 +420,7 @@ async def test_a_small_answer_behind_a_full_kernel_is_not_sent() -> None:
 async def test_an_answer_before_another_is_sent_by_itself() -> None:
     """Of requests sent ahead: the first is the kernel's while the next one is on its way."""
     first, second = Server(), Server()
-    with closing((kernel := Kernel(first, fits=False, left=7)).ours), closing(kernel.theirs):
+    with closing((kernel := Kernel(first, left=7)).ours), closing(kernel.theirs):
         receipts = Receipts(kernel)
         receipts.expect(first)
         receipts.out()
@@ -431,11 +439,13 @@ async def test_an_answer_before_another_is_sent_by_itself() -> None:
 async def test_an_answer_to_a_caller_that_left_is_not_sent(*, fits: bool) -> None:
     """Its side is closed before the last byte is out: nobody has that answer, though nothing was read of it here."""
     recipient = Server()
-    with closing((kernel := Kernel(recipient, fits=fits)).ours):
+    with closing((kernel := Kernel(recipient, left=0 if fits else 7)).ours):
         receipts = Receipts(kernel)
         receipts.expect(recipient)
         kernel.theirs.close()
         receipts.out()
+        kernel.left = 0
+        receipts.drained()
         receipts.lost()
 
     assert (recipient.gone_out, recipient.verdicts) == (0, [False])

@@ -6,9 +6,12 @@ import asyncio
 import json
 import os
 import resource
+import socket
 import sqlite3
 import stat
+import struct
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -31,6 +34,7 @@ from app.telemetry import Telemetry
 from app.usage import usage
 from providers.kit.clock import SystemClock
 from tests.app.test_ledger import entry
+from tests.app.test_receipts import read
 from tests.clock import StillClock
 from tests.processes import Process
 from tests.services import postgres
@@ -570,9 +574,10 @@ def serving(upstream: OpenAIStandIn, folder: Path) -> Iterator[Process]:
         yield found.wait()
 
 
-def ask(gateway: Process, prompt: str) -> httpx2.Response:
+def ask(gateway: Process, prompt: str, **fields: object) -> httpx2.Response:
     """One image, in a connection of its own that stays open."""
-    return httpx2.post(f"{gateway.url}/v1/images/generations", json={**BODY, "prompt": prompt}, timeout=60)
+    body = {**BODY, "prompt": prompt, **fields}
+    return httpx2.post(f"{gateway.url}/v1/images/generations", json=body, timeout=60)
 
 
 def test_sigterm_while_the_database_is_away(tmp_path: Path) -> None:
@@ -622,3 +627,81 @@ def test_a_repeat_of_what_was_on_its_way_is_no_new_call(tmp_path: Path) -> None:
     assert handed == [(None,), (0,)]
     assert again == [200, 502]
     assert more == 1
+
+
+class LargeOpenAI(OpenAIStandIn):
+    """Its images are larger than what two kernels hold of an answer that nobody reads."""
+
+    def _drawn(self, wish: Any, index: int) -> bytes:
+        image = super()._drawn(wish, index)
+        rest = b"prVt" + os.urandom(12 * 2**20)
+        chunk = struct.pack(">I", len(rest) - 4) + rest + struct.pack(">I", zlib.crc32(rest))
+        return image[:33] + chunk + image[33:]  # behind the header
+
+
+def begin(gateway: Process, prompt: str, more: str = "", **fields: object) -> socket.socket:
+    """A caller that has asked for an image, and reads as much as it likes."""
+    content = json.dumps({**BODY, "prompt": prompt, **fields})
+    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=30)
+    head = f"POST /v1/images/generations HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(content)}\r\n"
+    connection.sendall(f"{head}content-type: application/json\r\n{more}\r\n{content}".encode())
+    return connection
+
+
+def killed(gateway: Process, folder: Path) -> list[tuple[str, int | None]]:
+    """States, and whether their answers were handed over, after a kill and the next start."""
+    gateway.kill()
+    gateway.start().wait()
+    with closing(sqlite3.connect(folder / "pinhole.db")) as plain:
+        return plain.execute("SELECT state, handed FROM requests ORDER BY created").fetchall()
+
+
+@pytest.mark.parametrize("retries", [False, True])
+def test_who_has_half_an_answer_has_none(tmp_path: Path, *, retries: bool) -> None:
+    """A large answer is read by nobody when its gateway is killed; a retry found it kept before that."""
+    with LargeOpenAI() as upstream, serving(upstream, tmp_path) as gateway:
+        if retries:
+            with closing(begin(gateway, "one", "x-stainless-retry-count: 0\r\n")) as first:
+                read(first)
+            time.sleep(0.5)  # as long as openai-python waits
+        with closing(begin(gateway, "one", f"x-stainless-retry-count: {int(retries)}\r\n")) as caller:
+            assert caller.recv(1)
+            time.sleep(0.2)
+            rows = killed(gateway, tmp_path)
+        again = ask(gateway, "one")
+
+    assert rows == [("delivered" if retries else "unknown", None)]
+    assert (again.status_code, again.headers.get("pinhole-replayed")) == (200 if retries else 502, "true")
+    assert upstream.paid == 1
+
+
+@pytest.mark.parametrize("more", ["", "connection: close\r\n"])
+@pytest.mark.parametrize("fields", [{"response_format": "url"}, {}], ids=["link", "base64"])
+def test_who_has_all_of_an_answer_is_known(tmp_path: Path, more: str, fields: dict[str, object]) -> None:
+    """Its gateway is killed in the moment of the last byte."""
+    with OpenAIStandIn() as upstream, serving(upstream, tmp_path) as gateway:
+        with closing(begin(gateway, "one", more, **fields)) as caller:
+            read(caller)
+            rows = killed(gateway, tmp_path)
+        again = ask(gateway, "one", **fields).status_code
+
+    assert rows == [("delivered", 0)]
+    assert again == 502
+    assert upstream.paid == 1
+
+
+def test_who_has_the_last_event_of_a_stream_is_known(tmp_path: Path) -> None:
+    """Its gateway is killed before the caller could read that nothing comes behind it."""
+    fields: dict[str, Any] = {"model": "gpt-image-1.5", "size": "1024x1024", "response_format": None, "stream": True}
+    rows = []
+    with OpenAIStandIn() as upstream, serving(upstream, tmp_path) as gateway:
+        for number in range(5):
+            with closing(begin(gateway, f"wish {number}", **fields)) as caller:
+                data = b""
+                while b"\n\n" not in data.partition(b'"pinhole":')[2]:
+                    piece = caller.recv(2**20)
+                    assert piece
+                    data += piece
+                rows = killed(gateway, tmp_path)
+
+    assert rows == [("delivered", 0)] * 5
