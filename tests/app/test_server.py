@@ -65,6 +65,27 @@ async def test_no_two_large_pieces_wait(wire: Wire, corked: Corked) -> None:
     assert wire.calls[2:] == [[len(LARGE), 3]]
 
 
+async def test_the_last_small_part_waits_until_it_is_let_go(wire: Wire, corked: Corked) -> None:
+    """However often the loop comes round; a small answer waits whole, and what is written behind it goes with it."""
+    for piece in (b"head", LARGE, b"rest", b"end"):
+        corked.write(piece)
+    corked.lead()
+    led = [*wire.calls]
+    await asyncio.sleep(0)
+    waiting = [*wire.calls]
+    corked.flush()
+    corked.write(b"small")
+    corked.lead()
+    corked.write(b"next")
+    await asyncio.sleep(0)
+    before = [*wire.calls]
+    corked.flush()
+
+    assert led == waiting == [[4, len(LARGE)]]
+    assert before == [*led, [4, 3]]
+    assert wire.calls == [*before, [5, 4]]
+
+
 async def test_what_waits_goes_out_before_the_end(wire: Wire, corked: Corked) -> None:
     """A close right after a write loses nothing, and nothing is written after it."""
     corked.write(b"last")
