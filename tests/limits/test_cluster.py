@@ -81,6 +81,8 @@ async def test_any_node_leads_to_the_one_that_decides(nodes: list[Node]) -> None
     )
     await limiters[1].settle(spend("r0", 2, images_per_minute=60, concurrent_images=50), Used(images=2))
     indexes = [RedisIndex(name, connect(url), CLOCK) for name, url in zip("abc", urls, strict=True)]
+    for index in indexes:
+        await index.start()
     run = Record(id="run", caller="c", label="l", fingerprint="f", key="k", started=CLOCK.time(), owner="a")
     first = await indexes[0].begin(run, retry=0, patience=60)
     again = await indexes[1].find("c", "l")
