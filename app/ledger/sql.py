@@ -67,7 +67,7 @@ class SQLLedger:
         """Begin to write, to beat, and to sweep after instances that died."""
         self._settlements.tidy()
         await self._presence.beat()
-        await self._recover()
+        await self.recover()
         self._groups.start()
         self._living = asyncio.create_task(self._live())
 
@@ -146,7 +146,8 @@ class SQLLedger:
             self._watch.swept(rows)
         return rows
 
-    async def _recover(self) -> None:
+    async def recover(self) -> None:
+        """What killed gateways left in the folder comes into the database, if that is there."""
         with contextlib.suppress(*AWAY):  # tried again with the next heartbeat
             await self._recovery.run()
 
@@ -166,7 +167,7 @@ class SQLLedger:
                 patient_until = self._clock.now() + self._dead_seconds
             await self._clock.sleep(HEARTBEAT_SECONDS)
             self._settlements.tidy()
-            await self._recover()
+            await self.recover()
 
     def _user(self, name: str) -> str:
         """An end user as the rows hold it."""

@@ -138,7 +138,7 @@ async def test_a_living_gateway_finds_what_its_neighbour_left(make: Make) -> Non
     await dying.settle(entry(f"of-{dying.instance}").but(tasks="{}", attempts=1))
     before = await living.abandoned(0, 10)
     dies(dying)
-    await living._recovery.run()  # noqa: SLF001 - what its own task does every ten seconds
+    await living.recover()
     after = await living.abandoned(0, 10)
     states = [(await row_of(living, f"of-{found.instance}"))["state"] for found in (dying, living, other)]
 
@@ -248,7 +248,7 @@ async def test_a_commit_that_comes_late_does_not_hide_what_is_known(make: Make) 
         recovering = asyncio.create_task(living.start())
         await asyncio.sleep(0.3)
     await recovering
-    await living._recovery.run()  # noqa: SLF001 - what its own task does every ten seconds
+    await living.recover()
     rows = {name: await row_of(living, name) for name in ("sent", "never")}
 
     assert {name: (row["state"], row["handed"]) for name, row in rows.items()} == {
@@ -287,7 +287,7 @@ async def test_files_of_another_machine_wait_for_its_heartbeat(make: Make, tmp_p
     early = (await row_of(living, "one"))["state"]
     async with living.engine.begin() as connection:
         await connection.execute(update(instances).where(instances.c.id == dying.instance).values(heartbeat=0))
-    await living._recovery.run()  # noqa: SLF001 - what its own task does every ten seconds
+    await living.recover()
 
     assert early == "reserved"
     assert (await row_of(living, "one"))["state"] == "delivered"
@@ -304,7 +304,7 @@ async def test_files_of_another_database_are_left(make: Make, tmp_path: Path) ->
     await living.start()
     (kept,) = [path for path in files(tmp_path) if path.name.startswith("0123456789abcdef")]
     os.utime(kept, (1, 1))
-    await living._recovery.run()  # noqa: SLF001 - what its own task does every ten seconds
+    await living.recover()
 
     assert not kept.exists()
     assert other.waiting == 0
@@ -357,7 +357,7 @@ async def test_a_file_that_nobody_can_read_is_left(make: Make, tmp_path: Path, h
     await living.open(entry("one"))
     os.utime(file, (1, 1))
     kept = file.exists()
-    await living._recovery.run()  # noqa: SLF001 - what its own task does every ten seconds
+    await living.recover()
 
     assert kept
     assert not file.exists()
